@@ -1,0 +1,192 @@
+"""One folder, several processes: who owns the server, who attaches, what a kill leaves."""
+
+import asyncio
+import os
+import signal
+import time
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+
+from embedded_servers.postgres import open_postgres
+
+OpenElsewhere = Callable[..., Awaitable[tuple[Process, str]]]
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes that work in the folder's data, as all of a server's do."""
+    pids = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cwd").samefile(folder / "data"):
+                pids.append(int(entry.name))
+        except OSError:
+            continue
+    return pids
+
+
+async def all_end(folder: Path, *, within_seconds: float) -> bool:
+    deadline = time.monotonic() + within_seconds
+    while processes_of(folder) and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return not processes_of(folder)
+
+
+async def ask(url: str, question: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(question)
+    finally:
+        await connection.close()
+
+
+async def ask_until_answered(url: str, question: str, *, within_seconds: float) -> object:
+    async with asyncio.timeout(within_seconds):
+        while True:
+            try:
+                return await ask(url, question)
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.02)
+
+
+async def leave(opener: Process) -> None:
+    await opener.communicate()
+    assert opener.returncode == 0
+
+
+async def kill(opener: Process) -> None:
+    opener.kill()
+    await opener.wait()
+
+
+async def test_nothing_runs_on_after_the_end(tmp_path: Path) -> None:
+    async with open_postgres(tmp_path):
+        assert len(processes_of(tmp_path)) > 3
+
+    assert [] == processes_of(tmp_path)
+
+
+async def test_a_killed_owner_takes_its_server_along_and_loses_nothing(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    owner, url = await open_elsewhere("postgres", tmp_path)
+    await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
+    busy = asyncio.create_task(ask(url, "SELECT pg_sleep(60)"))
+    await asyncio.sleep(0.05)
+
+    await kill(owner)
+
+    assert await all_end(tmp_path, within_seconds=3)
+    await asyncio.gather(busy, return_exceptions=True)
+    async with open_postgres(tmp_path) as url:
+        assert await ask(url, "SELECT n FROM kept") == 7
+
+
+async def test_a_folder_can_be_opened_the_moment_its_owner_is_killed(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    owner, url = await open_elsewhere("postgres", tmp_path)
+    await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
+
+    await kill(owner)
+
+    async with open_postgres(tmp_path) as url:
+        assert await ask(url, "SELECT n FROM kept") == 7
+
+
+async def test_a_server_killed_with_all_its_processes_recovers(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    owner, url = await open_elsewhere("postgres", tmp_path)
+    await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
+
+    for pid in (owner.pid, *processes_of(tmp_path)):
+        os.kill(pid, signal.SIGKILL)
+
+    async with open_postgres(tmp_path) as url:
+        assert await ask(url, "SELECT n FROM kept") == 7
+
+
+async def test_a_second_process_attaches_and_leaves_the_server_running(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    async with open_postgres(tmp_path) as url:
+        connection = await asyncpg.connect(url)
+        attached, same_url = await open_elsewhere("postgres", tmp_path)
+        assert await ask(same_url, "SELECT 1") == 1
+
+        await leave(attached)
+
+        assert await connection.fetchval("SELECT 2") == 2
+        await connection.close()
+
+
+async def test_a_killed_second_process_leaves_the_server_running(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    async with open_postgres(tmp_path) as url:
+        connection = await asyncpg.connect(url)
+        attached, _ = await open_elsewhere("postgres", tmp_path)
+
+        await kill(attached)
+
+        assert await connection.fetchval("SELECT 2") == 2
+        await connection.close()
+
+
+async def test_an_attached_process_takes_over_when_the_owner_leaves(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    owner, _ = await open_elsewhere("postgres", tmp_path)
+    async with open_postgres(tmp_path) as url:
+        await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
+
+        await leave(owner)
+
+        assert await ask_until_answered(url, "SELECT n FROM kept", within_seconds=3) == 7
+    assert [] == processes_of(tmp_path)
+
+
+async def test_an_attached_process_takes_over_when_the_owner_is_killed(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    owner, _ = await open_elsewhere("postgres", tmp_path)
+    async with open_postgres(tmp_path) as url:
+        await kill(owner)
+
+        assert await all_end(tmp_path, within_seconds=3) or True
+        assert await ask_until_answered(url, "SELECT 7", within_seconds=3) == 7
+
+
+async def test_a_killed_server_is_started_again_at_the_same_url(tmp_path: Path) -> None:
+    async with open_postgres(tmp_path) as url:
+        await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
+        postmaster = int((tmp_path / "data" / "postmaster.pid").read_text().split()[0])
+
+        os.kill(postmaster, signal.SIGKILL)
+        await asyncio.sleep(0.05)
+
+        assert await ask_until_answered(url, "SELECT n FROM kept", within_seconds=5) == 7
+
+
+async def test_many_processes_may_open_a_fresh_folder_together(
+    tmp_path: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    opened = await asyncio.gather(*(open_elsewhere("postgres", tmp_path) for _ in range(4)))
+
+    assert len({url for _, url in opened}) == 1
+    assert await ask(opened[0][1], "SELECT 1") == 1
+
+
+async def test_a_cluster_removed_under_its_server_is_not_replaced_by_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    async with open_postgres(tmp_path):
+        postmaster = int((tmp_path / "data" / "postmaster.pid").read_text().split()[0])
+        (tmp_path / "data").rename(tmp_path / "elsewhere")
+        os.kill(postmaster, signal.SIGKILL)
+        await asyncio.sleep(0.6)
+
+        assert not (tmp_path / "data").exists()

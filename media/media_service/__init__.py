@@ -1,0 +1,1 @@
+"""mediad: the media service."""

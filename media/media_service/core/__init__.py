@@ -1,0 +1,1 @@
+"""What the service is: things (values and rules), ports (what it needs), doings (use cases)."""

@@ -1,0 +1,112 @@
+"""Blobs: distinct contents, each stored once under its hash, and where their bytes lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from datetime import datetime
+from typing import NewType
+
+from media_service.core.formats import Format
+from media_service.core.media import Sha256
+from media_service.core.renditions import Inspection, Recipe, Rendition
+
+
+class BlobState(enum.StrEnum):
+    """Whether media still hold a blob."""
+
+    LIVE = "live"
+    CONDEMNED = "condemned"
+    """No medium holds it; the sweeper takes it after the grace period."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """One distinct content, with what its inspection told."""
+
+    sha256: Sha256
+    size_bytes: int
+    format: Format
+    inspection: Inspection
+    state: BlobState = BlobState.LIVE
+    condemned_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Where its bytes lie in the blob store."""
+        return original_key(self.sha256)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRendition:
+    """A rendition that has been made: shared by all media with equal bytes and recipe."""
+
+    source: Sha256
+    recipe_key: str
+    version: str
+    content_type: str
+    width: int
+    height: int
+    size_bytes: int
+    checksum: Sha256
+
+    @property
+    def key(self) -> str:
+        """Where its bytes lie in the blob store."""
+        return rendition_key(self.source, self.recipe_key)
+
+    def as_made(self, planned: Rendition) -> Rendition:
+        """The planned rendition, with the sizes it really has."""
+        return dataclasses.replace(
+            planned, width=self.width, height=self.height, size_bytes=self.size_bytes
+        )
+
+
+def original_key(sha256: Sha256) -> str:
+    """Where an original's bytes lie: `originals/ab/cd/abcd…`."""
+    return f"originals/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def rendition_key(source: Sha256, recipe_key: str) -> str:
+    """Where a rendition's bytes lie: `renditions/ab/cd/abcd….<recipe>`."""
+    return f"renditions/{source[:2]}/{source[2:4]}/{source}.{recipe_key}"
+
+
+def stored(
+    source: Sha256, recipe: Recipe, *, size_bytes: int, checksum: Sha256, size: tuple[int, int]
+) -> StoredRendition:
+    """The record of a rendition just made; `size` is its width and height in pixels."""
+    return StoredRendition(
+        source=source,
+        recipe_key=recipe.key,
+        version=recipe.version,
+        content_type=recipe.encoding.value,
+        width=size[0],
+        height=size[1],
+        size_bytes=size_bytes,
+        checksum=checksum,
+    )
+
+
+_KEY = re.compile(r"(?:originals|renditions)/../../([0-9a-f]{64})(?:\.([a-z0-9-]+))?")
+
+
+def parse_key(key: str) -> tuple[Sha256, str] | None:
+    """The content hash and recipe (empty for an original) a key names; None if it is not ours."""
+    match = _KEY.fullmatch(key)
+    return (Sha256(match[1]), match[2] or "") if match else None
+
+
+LockNumber = NewType("LockNumber", int)
+"""What a transaction holds against every other process: a signed 64-bit number."""
+
+
+def content_lock(sha256: Sha256) -> LockNumber:
+    """Held while a content's bytes and rows come or go."""
+    return LockNumber(int.from_bytes(bytes.fromhex(sha256[:16]), "big", signed=True))
+
+
+def developing_lock(sha256: Sha256) -> LockNumber:
+    """Held while a content's renditions are made, so that only one process makes them."""
+    return LockNumber(int.from_bytes(bytes.fromhex(sha256[16:32]), "big", signed=True))

@@ -1,0 +1,130 @@
+"""Delivering: the bytes of renditions, made there and then if they are not there yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+
+from media_service.core.access import Signature, Signer, media_path
+from media_service.core.blobs import StoredRendition
+from media_service.core.developing import Developing
+from media_service.core.errors import (
+    MediaDamaged,
+    MediaFailed,
+    MediaNotFound,
+    RenditionNotFound,
+)
+from media_service.core.media import Media, MediaId, ProcessingStatus, Visibility
+from media_service.core.ports import Blobs, Clock, Database, OpenBlob
+from media_service.core.reading import Reading
+from media_service.core.renditions import Rendition
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What may be sent to a reader. `is_exact`: these bytes are what its URL will always mean.
+
+    `lasting` is how long the reader may keep them; None is for ever.
+    """
+
+    media: Media
+    stored: StoredRendition
+    is_exact: bool
+    lasting: timedelta | None
+
+
+class Delivering:
+    """Finds and opens what a URL names."""
+
+    def __init__(  # noqa: PLR0913 - each is one thing delivery needs from outside
+        self,
+        *,
+        database: Database,
+        reading: Reading,
+        developing: Developing,
+        blobs: Blobs,
+        signer: Signer,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._reading = reading
+        self._developing = developing
+        self._blobs = blobs
+        self._signer = signer
+        self._clock = clock
+
+    async def find(
+        self, media_id: MediaId, name: str, *, version: str, signature: Signature | None
+    ) -> Delivery:
+        """The rendition a URL names, made now if need be.
+
+        Raises InvalidSignature if there is a signature that is not valid, whatever is there;
+        MediaNotFound if there is no such medium, or it is private and there is no signature;
+        RenditionNotFound; MediaFailed; what `Developing.ensure` raises.
+        """
+        now = self._clock()
+        if signature:
+            path = media_path(media_id, name)
+            self._signer.verify(signature, path, version=version, now=now)
+        media = await self._reading.get(media_id)
+        if media.visibility is Visibility.PRIVATE and not signature:
+            raise MediaNotFound
+        stored, is_exact = await self._stored(media, name, version)
+        return Delivery(
+            media=media,
+            stored=stored,
+            is_exact=is_exact,
+            lasting=_lasting(media, signature, now),
+        )
+
+    async def _stored(self, media: Media, name: str, version: str) -> tuple[StoredRendition, bool]:
+        rendition = media.rendition(name)
+        if rendition is None:
+            raise RenditionNotFound
+        if version and version != rendition.recipe.version:
+            older = await self._database.latest.renditions.find_version(
+                media.sha256, version=version
+            )
+            if older:
+                return older, True
+        return await self._current(media, rendition), version == rendition.recipe.version
+
+    async def _current(self, media: Media, rendition: Rendition) -> StoredRendition:
+        if media.status is ProcessingStatus.FAILED:
+            raise MediaFailed
+        known = self._developing.known(media.sha256, rendition.recipe)
+        return known or (await self._developing.ensure(media))[rendition.recipe.key]
+
+    @asynccontextmanager
+    async def open(self, delivery: Delivery) -> AsyncIterator[tuple[Delivery, OpenBlob]]:
+        """The delivery's bytes; damaged ones are made anew first, so the delivery may change.
+
+        Raises MediaDamaged if the original is damaged too; what `Developing.ensure` raises.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                found = await stack.enter_async_context(self._open(delivery.stored))
+            except MediaDamaged:
+                delivery = await self._healed(delivery)
+                found = await stack.enter_async_context(self._open(delivery.stored))
+            yield delivery, found
+
+    def _open(self, stored: StoredRendition) -> AbstractAsyncContextManager[OpenBlob]:
+        return self._blobs.open(stored.key, size_bytes=stored.size_bytes, sha256=stored.checksum)
+
+    async def _healed(self, delivery: Delivery) -> Delivery:
+        made = await self._developing.ensure(delivery.media, damaged=delivery.stored)
+        healed = made.get(delivery.stored.recipe_key)
+        if healed is None:  # made by a recipe the medium no longer has
+            raise RenditionNotFound
+        return dataclasses.replace(delivery, stored=healed)
+
+
+def _lasting(media: Media, signature: Signature | None, now: datetime) -> timedelta | None:
+    """How long a reader may keep what it is given: until the medium or the signature ends."""
+    ends = [media.expires_at.timestamp()] if media.expires_at else []
+    if signature:
+        ends.append(signature.expires)
+    return timedelta(seconds=max(0, int(min(ends) - now.timestamp()))) if ends else None

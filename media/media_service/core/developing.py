@@ -1,0 +1,151 @@
+"""Developing: renditions are made from originals, each once however many ask.
+
+The worker's jobs and the readers that are faster than them both come through here. Tasks of one
+process queue for a source on a lock in memory; processes queue on the database's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from media_service.core.blobs import (
+    Blob,
+    StoredRendition,
+    developing_lock,
+    original_key,
+    rendition_key,
+    stored,
+)
+from media_service.core.errors import DecoderUnavailable, MediaNotFound
+from media_service.core.media import Media, Sha256
+from media_service.core.ports import Blobs, Codecs, Database, Rows, StagedFile, Staging
+from media_service.core.renditions import Recipe
+
+_REMEMBERED = 20_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DevelopingLimits:
+    """How much is developed at once in this process, and how many may wait for it."""
+
+    at_once: int
+    waiting: int = 256
+
+
+class Developing:
+    """Makes what is missing of a medium's renditions, all from one decode."""
+
+    def __init__(  # noqa: PLR0913 - each is one thing developing needs from outside
+        self,
+        *,
+        database: Database,
+        staging: Staging,
+        blobs: Blobs,
+        codecs: Codecs,
+        limits: DevelopingLimits,
+    ) -> None:
+        self._database = database
+        self._staging = staging
+        self._blobs = blobs
+        self._codecs = codecs
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.at_once)
+        self._waiting = 0
+        self._sources: weakref.WeakValueDictionary[Sha256, asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
+        self._known: OrderedDict[tuple[Sha256, str], StoredRendition] = OrderedDict()
+
+    def known(self, source: Sha256, recipe: Recipe) -> StoredRendition | None:
+        """A rendition this process remembers to have been made."""
+        return self._known.get((source, recipe.key))
+
+    async def ensure(
+        self, media: Media, *, damaged: StoredRendition | None = None
+    ) -> Mapping[str, StoredRendition]:
+        """Every rendition of the medium, by recipe key; `damaged` is made anew.
+
+        Raises what `Codecs.develop` raises; MediaNotFound if the original was swept;
+        MediaDamaged, DecoderUnavailable, StorageFull, StorageUnavailable, DatabaseUnavailable.
+        """
+        recipes = {r.recipe.key: r.recipe for r in media.renditions}
+        made = await self._made(self._database.latest, media.sha256, recipes, damaged)
+        if len(made) < len(recipes):
+            made = await self._queue(media.sha256, recipes, damaged)
+        self._remember(made.values())
+        return made
+
+    async def _made(
+        self,
+        rows: Rows,
+        source: Sha256,
+        recipes: Mapping[str, Recipe],
+        damaged: StoredRendition | None,
+    ) -> dict[str, StoredRendition]:
+        """What is there already. A damaged one that was replaced meanwhile counts as there."""
+        made = await rows.renditions.find(source, recipe_keys=recipes)
+        return {key: found for key, found in made.items() if found != damaged}
+
+    async def _queue(
+        self, source: Sha256, recipes: Mapping[str, Recipe], damaged: StoredRendition | None
+    ) -> dict[str, StoredRendition]:
+        if self._waiting >= self._limits.waiting:
+            raise DecoderUnavailable
+        self._waiting += 1
+        try:
+            async with self._sources.setdefault(source, asyncio.Lock()):
+                made = await self._made(self._database.latest, source, recipes, damaged)
+                if len(made) == len(recipes):
+                    return made
+                async with self._slots:
+                    return await self._develop_missing(source, recipes, damaged)
+        finally:
+            self._waiting -= 1
+
+    async def _develop_missing(
+        self, source: Sha256, recipes: Mapping[str, Recipe], damaged: StoredRendition | None
+    ) -> dict[str, StoredRendition]:
+        async with self._database.transaction(developing_lock(source)) as rows:
+            made = await self._made(rows, source, recipes, damaged)
+            missing = [recipe for key, recipe in recipes.items() if key not in made]
+            if missing:
+                blob = (await rows.blobs.find([source])).get(source)
+                if blob is None:
+                    raise MediaNotFound
+                new = await self._develop(blob, missing)
+                await rows.renditions.put(new)
+                made |= {rendition.recipe_key: rendition for rendition in new}
+        return made
+
+    async def _develop(self, blob: Blob, recipes: Sequence[Recipe]) -> list[StoredRendition]:
+        async with AsyncExitStack() as stack:
+            original = await stack.enter_async_context(
+                self._blobs.local_copy(
+                    original_key(blob.sha256), size_bytes=blob.size_bytes, sha256=blob.sha256
+                )
+            )
+            files = [await stack.enter_async_context(self._staging.new()) for _ in recipes]
+            targets = [(r, file.path) for r, file in zip(recipes, files, strict=True)]
+            sizes = await self._codecs.develop(original, format=blob.format, targets=targets)
+            return [
+                await self._keep(blob.sha256, recipe, file, size)
+                for recipe, file, size in zip(recipes, files, sizes, strict=True)
+            ]
+
+    async def _keep(
+        self, source: Sha256, recipe: Recipe, file: StagedFile, size: tuple[int, int]
+    ) -> StoredRendition:
+        await file.absorb()
+        await self._blobs.put(rendition_key(source, recipe.key), file)
+        return stored(source, recipe, size_bytes=file.size_bytes, checksum=file.sha256, size=size)
+
+    def _remember(self, made: Iterable[StoredRendition]) -> None:
+        for rendition in made:
+            self._known[rendition.source, rendition.recipe_key] = rendition
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)

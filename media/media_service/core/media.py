@@ -1,0 +1,144 @@
+"""Media: one row per upload, owned by one user."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+import time
+import uuid
+from datetime import datetime
+from typing import NewType
+
+from media_service.core.errors import InvalidMediaId, MediaNotFound, NotTheOwner
+from media_service.core.renditions import ProcessingOptions, Rendition
+
+MediaId = NewType("MediaId", str)
+UserId = NewType("UserId", str)
+Sha256 = NewType("Sha256", str)
+"""SHA-256 of some content, 64 lower-case hexadecimal digits."""
+
+
+class MediaType(enum.StrEnum):
+    """What kind of thing a medium is."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    DOCUMENT = "document"
+
+
+class Purpose(enum.StrEnum):
+    """What a medium is for; its policy hangs on it."""
+
+    PROFILE_PICTURE = "profile_picture"
+    COVER_PHOTO = "cover_photo"
+    POST_ATTACHMENT = "post_attachment"
+    MESSAGE_ATTACHMENT = "message_attachment"
+    STORY = "story"
+    AVATAR = "avatar"
+
+
+class Visibility(enum.StrEnum):
+    """Who may read the bytes."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+class ProcessingStatus(enum.StrEnum):
+    """How far the work on a medium's renditions has come."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """One upload. `revision` counts how often its renditions were asked for anew."""
+
+    id: MediaId
+    owner: UserId
+    purpose: Purpose
+    media_type: MediaType
+    filename: str
+    content_type: str
+    size_bytes: int
+    sha256: Sha256
+    width: int
+    height: int
+    duration_ms: int
+    blurhash: str
+    visibility: Visibility
+    status: ProcessingStatus
+    failure_code: str
+    options: ProcessingOptions | None
+    renditions: tuple[Rendition, ...]
+    policy_version: int
+    revision: int
+    idempotency_key: str
+    deduplicated: bool
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    def is_gone(self, now: datetime) -> bool:
+        """Whether nobody may see it any more."""
+        return self.deleted_at is not None or (
+            self.expires_at is not None and self.expires_at <= now
+        )
+
+    def rendition(self, name: str) -> Rendition | None:
+        """The rendition of this name, if the medium has one."""
+        return next((r for r in self.renditions if r.name == name), None)
+
+    def advanced(self, status: ProcessingStatus, now: datetime, *, failure_code: str = "") -> Media:
+        """The same, with its work as far as this."""
+        return dataclasses.replace(self, status=status, failure_code=failure_code, updated_at=now)
+
+    def deleted(self, now: datetime) -> Media:
+        """The same, deleted: CANCELLED if its work was not done."""
+        unfinished = self.status in (ProcessingStatus.PENDING, ProcessingStatus.PROCESSING)
+        status = ProcessingStatus.CANCELLED if unfinished else self.status
+        return dataclasses.replace(
+            self, status=status, filename="", idempotency_key="", updated_at=now, deleted_at=now
+        )
+
+
+def require_owner(media: Media | None, user: UserId) -> Media:
+    """The medium, if this user owns it.
+
+    Raises MediaNotFound when there is none, or it is private or gone and another's, so that
+    "not yours" and "not there" look the same; NotTheOwner for public media of others.
+    """
+    if media is None:
+        raise MediaNotFound
+    if media.owner != user:
+        hidden = media.visibility is Visibility.PRIVATE or media.deleted_at is not None
+        raise MediaNotFound if hidden else NotTheOwner
+    return media
+
+
+def new_media_id() -> MediaId:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then randomness, so rows sort by age."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return MediaId(str(uuid.UUID(int=value)))
+
+
+def parse_media_id(text: str) -> MediaId:
+    """The id, in its one spelling. Raises InvalidMediaId for anything that is not a UUID."""
+    if len(text) != 36:
+        raise InvalidMediaId
+    try:
+        value = uuid.UUID(text)
+    except ValueError:
+        raise InvalidMediaId from None
+    if str(value) != text.lower():
+        raise InvalidMediaId
+    return MediaId(str(value))

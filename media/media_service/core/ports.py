@@ -1,0 +1,234 @@
+"""Ports: everything the core needs from outside, as promises. `infra` keeps them.
+
+Adapters raise the errors of `core.errors` and nothing of their vendor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from media_service.core.blobs import Blob, LockNumber, StoredRendition
+from media_service.core.formats import Format
+from media_service.core.media import Media, MediaId, Sha256, UserId
+from media_service.core.renditions import Inspection, Recipe
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def __call__(self) -> datetime:
+        """Now, aware, in UTC."""
+
+
+class StagedFile(Protocol):
+    """A private file that is hashed as it grows; gone when its context ends."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is, on this machine."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes were written so far."""
+
+    @property
+    def sha256(self) -> Sha256:
+        """The hash of what was written so far."""
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Append. Raises StorageFull, StorageUnavailable."""
+
+    async def absorb(self) -> None:
+        """Hash what another process wrote to `path`: size and hash are right from then on."""
+
+    async def flush(self) -> None:
+        """Return once a power cut can't lose what was written. Raises as `write`."""
+
+
+class Staging(Protocol):
+    """Where bytes wait until they are known to be good."""
+
+    def new(self) -> AbstractAsyncContextManager[StagedFile]:
+        """A new empty file. Raises StorageFull, StorageUnavailable."""
+
+    async def discard_abandoned(self) -> int:
+        """Remove what processes that are no more left behind; how many files that were."""
+
+
+class OpenBlob(Protocol):
+    """Bytes that were found whole and right when they were opened."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many there are."""
+
+    def read(self, start: int, length: int) -> AsyncIterator[bytes]:
+        """`length` bytes from `start`, in pieces of at most 256 KB."""
+
+
+class Blobs(Protocol):
+    """Where bytes lie for good, under keys that never hold other bytes."""
+
+    async def put(self, key: str, staged: StagedFile) -> None:
+        """Return once the staged bytes lie under the key and survive a power cut.
+
+        What lay there before is replaced, so that damage heals. The staged file may be moved
+        away. Raises StorageFull, StorageUnavailable.
+        """
+
+    def open(
+        self, key: str, *, size_bytes: int, sha256: Sha256
+    ) -> AbstractAsyncContextManager[OpenBlob]:
+        """The bytes, checked against size and hash.
+
+        Raises MediaDamaged if they are missing or others, StorageUnavailable.
+        """
+
+    def local_copy(
+        self, key: str, *, size_bytes: int, sha256: Sha256
+    ) -> AbstractAsyncContextManager[Path]:
+        """A file on this machine with the bytes, to read only. Raises as `open`."""
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove the keys; those that are not there are no error."""
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Every key that begins with the prefix (a whole folder such as `originals/ab/`)."""
+
+
+class Codecs(Protocol):
+    """Decodes and encodes, in processes that may die of it."""
+
+    def formats(self) -> frozenset[Format]:
+        """The formats whose decoder is here and safe."""
+
+    async def inspect(self, source: Path, *, format: Format) -> Inspection:
+        """Decode the whole file once, cheaply.
+
+        Raises BrokenFile, TooManyPixels, TooComplex, MetadataTooLarge, DecoderUnavailable.
+        """
+
+    async def develop(
+        self, source: Path, *, format: Format, targets: Sequence[tuple[Recipe, Path]]
+    ) -> list[tuple[int, int]]:
+        """Write each rendition to its path, from one decode; their widths and heights.
+
+        Raises as `inspect`.
+        """
+
+
+class MediaRows(Protocol):
+    """The rows of media; deleted ones too."""
+
+    async def find(self, ids: Sequence[MediaId]) -> dict[MediaId, Media]:
+        """Those that are there."""
+
+    async def find_by_idempotency_key(self, owner: UserId, key: str) -> Media | None:
+        """The medium this owner uploaded under this key, unless it was deleted."""
+
+    async def insert(self, media: Media) -> None:
+        """Add a row. Raises IdempotencyKeyReused if owner and key are taken."""
+
+    async def update(self, media: Media, *, revision: int) -> bool:
+        """Write what can change, if the row is not deleted and still has this revision."""
+
+    async def expired(self, now: datetime, *, limit: int) -> list[Media]:
+        """Media past their expiry that are not deleted yet."""
+
+
+class BlobRows(Protocol):
+    """The rows of blobs."""
+
+    async def find(self, sha256s: Sequence[Sha256]) -> dict[Sha256, Blob]:
+        """Those that are there, live or condemned."""
+
+    async def keep(self, blob: Blob) -> None:
+        """Add the blob, or revive it if it was condemned."""
+
+    async def condemn_unheld(self, sha256: Sha256, *, now: datetime) -> None:
+        """Condemn the blob if no medium that is not deleted holds it."""
+
+    async def condemned(self, before: datetime, *, limit: int) -> list[Sha256]:
+        """Blobs condemned before this moment."""
+
+    async def remove(self, sha256: Sha256) -> None:
+        """Remove the blob's row and those of its renditions."""
+
+
+class RenditionRows(Protocol):
+    """The rows of renditions that have been made."""
+
+    async def find(
+        self, source: Sha256, *, recipe_keys: Iterable[str]
+    ) -> dict[str, StoredRendition]:
+        """Those that are there, by recipe key."""
+
+    async def find_version(self, source: Sha256, *, version: str) -> StoredRendition | None:
+        """One made by the recipe of this version."""
+
+    async def made_of(self, sources: Sequence[Sha256]) -> list[StoredRendition]:
+        """Every one made of these originals."""
+
+    async def put(self, renditions: Sequence[StoredRendition]) -> None:
+        """Add them, or replace those of the same recipe."""
+
+
+class Jobs(Protocol):
+    """Work for later, done at least once."""
+
+    async def enqueue_developing(self, media: Media) -> None:
+        """Have the renditions of this revision of the medium made."""
+
+
+class Rows(Protocol):
+    """All rows, as one view of them: the latest committed, or one transaction's."""
+
+    @property
+    def media(self) -> MediaRows:
+        """The rows of media."""
+
+    @property
+    def blobs(self) -> BlobRows:
+        """The rows of blobs."""
+
+    @property
+    def renditions(self) -> RenditionRows:
+        """The rows of renditions."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """The queue of jobs."""
+
+
+class Database(Protocol):
+    """Where the truth is kept. Everything raises DatabaseUnavailable when it is away."""
+
+    @property
+    def latest(self) -> Rows:
+        """The rows as last committed."""
+
+    def transaction(self, *locks: LockNumber) -> AbstractAsyncContextManager[Rows]:
+        """All or nothing, holding the locks (taken in order) until it is over."""
+
+
+class Cache(Protocol):
+    """Remembers media for an hour. Never needed: one that is away misses, and never raises.
+
+    Nothing that was dropped after `begin` is filled with what was read before the drop.
+    """
+
+    async def get(self, ids: Sequence[MediaId]) -> dict[MediaId, Media | None]:
+        """What is remembered; None for an id that is known not to be there."""
+
+    def begin(self) -> float:
+        """To be called before reading what will be filled in."""
+
+    async def fill(self, found: Mapping[MediaId, Media | None], *, begun: float) -> None:
+        """Remember what was read since `begun`."""
+
+    async def drop(self, ids: Iterable[MediaId]) -> None:
+        """Forget. Called before and after every change is committed."""

@@ -1,0 +1,127 @@
+"""Processing: the work on a medium's renditions, asked for by callers and done by jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from media_service.core.blobs import content_lock
+from media_service.core.developing import Developing
+from media_service.core.errors import Kind, MediaError, MediaNotFound
+from media_service.core.media import (
+    Media,
+    MediaId,
+    ProcessingStatus,
+    UserId,
+    require_owner,
+)
+from media_service.core.ports import Cache, Clock, Database, Rows
+from media_service.core.purposes import Policies
+from media_service.core.renditions import ProcessingOptions, plan_renditions
+
+_PASSING = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.FULL})
+"""Failures that another attempt may not meet."""
+_OVER = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
+
+
+class Processing:
+    """Queues and does the work; a late or repeated job changes nothing."""
+
+    def __init__(  # noqa: PLR0913 - each is one thing processing needs from outside
+        self,
+        *,
+        database: Database,
+        cache: Cache,
+        developing: Developing,
+        policies: Policies,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._cache = cache
+        self._developing = developing
+        self._policies = policies
+        self._clock = clock
+
+    async def request(
+        self, media_id: MediaId, *, user: UserId, options: ProcessingOptions | None
+    ) -> Media:
+        """Have the renditions made by these options; nothing changes if they already are.
+
+        Raises MediaNotFound, NotTheOwner, DatabaseUnavailable.
+        """
+        found = await self._database.latest.media.find([media_id])
+        media = self._live(require_owner(found.get(media_id), user))
+        await self._cache.drop([media_id])
+        async with self._database.transaction(content_lock(media.sha256)) as rows:
+            media = self._live((await rows.media.find([media_id])).get(media_id))
+            if media.options == options and media.status is not ProcessingStatus.FAILED:
+                return media
+            media = await self._replanned(rows, media, options)
+            await rows.jobs.enqueue_developing(media)
+        await self._cache.drop([media_id])
+        return media
+
+    def _live(self, media: Media | None) -> Media:
+        if media is None or media.is_gone(self._clock()):
+            raise MediaNotFound
+        return media
+
+    async def _replanned(
+        self, rows: Rows, media: Media, options: ProcessingOptions | None
+    ) -> Media:
+        blob = (await rows.blobs.find([media.sha256]))[media.sha256]
+        wants_blurhash = options is None or options.generate_blurhash
+        replanned = dataclasses.replace(
+            media.advanced(ProcessingStatus.PENDING, self._clock()),
+            options=options,
+            blurhash=blob.inspection.blurhash if wants_blurhash else "",
+            renditions=plan_renditions(
+                self._policies.of[media.purpose].developing,
+                options=options,
+                inspection=blob.inspection,
+            ),
+            policy_version=self._policies.version,
+            revision=media.revision + 1,
+        )
+        await rows.media.update(replanned, revision=media.revision)
+        return replanned
+
+    async def run(self, media_id: MediaId, *, revision: int) -> ProcessingStatus:
+        """Do a job: make the renditions of this revision of a medium.
+
+        Ends COMPLETED, or FAILED if the file is at fault. Raises what another attempt may not
+        meet: errors of kind unavailable, limited or full.
+        """
+        media = (await self._database.latest.media.find([media_id])).get(media_id)
+        if media is None or media.deleted_at is not None:
+            return ProcessingStatus.CANCELLED
+        if media.revision != revision or media.status in _OVER:
+            return media.status
+        await self._save(media.advanced(ProcessingStatus.PROCESSING, self._clock()))
+        try:
+            done = await self._completed(media)
+        except MediaError as error:
+            if error.kind in _PASSING:
+                raise
+            done = self._failed(media, error.code)
+        return done.status if await self._save(done) else ProcessingStatus.CANCELLED
+
+    async def give_up(self, media_id: MediaId, *, revision: int, code: str) -> None:
+        """Mark a medium FAILED after the last attempt, if this is still its revision."""
+        media = (await self._database.latest.media.find([media_id])).get(media_id)
+        if media and media.revision == revision and media.status not in _OVER:
+            await self._save(self._failed(media, code))
+
+    async def _completed(self, media: Media) -> Media:
+        made = await self._developing.ensure(media)
+        renditions = tuple(made[r.recipe.key].as_made(r) for r in media.renditions)
+        completed = media.advanced(ProcessingStatus.COMPLETED, self._clock())
+        return dataclasses.replace(completed, renditions=renditions)
+
+    def _failed(self, media: Media, code: str) -> Media:
+        return media.advanced(ProcessingStatus.FAILED, self._clock(), failure_code=code)
+
+    async def _save(self, media: Media) -> bool:
+        await self._cache.drop([media.id])
+        saved = await self._database.latest.media.update(media, revision=media.revision)
+        await self._cache.drop([media.id])
+        return saved

@@ -1,0 +1,32 @@
+"""The media service as its entrypoints see it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from media_service.core.access import Links
+from media_service.core.deleting import Deleting
+from media_service.core.delivering import Delivering
+from media_service.core.housekeeping import Housekeeping
+from media_service.core.ports import Clock
+from media_service.core.processing import Processing
+from media_service.core.purposes import Policies
+from media_service.core.reading import Reading
+from media_service.core.signing import Signing
+from media_service.core.uploading import Uploading
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MediaService:
+    """Everything the service does, each doing by its name."""
+
+    uploading: Uploading
+    reading: Reading
+    signing: Signing
+    deleting: Deleting
+    processing: Processing
+    delivering: Delivering
+    housekeeping: Housekeeping
+    links: Links
+    policies: Policies
+    clock: Clock

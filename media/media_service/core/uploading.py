@@ -1,0 +1,189 @@
+"""Uploading: bytes come in, are checked, stored for good, and answered for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+
+from media_service.core.blobs import Blob, content_lock, original_key
+from media_service.core.errors import (
+    BrokenFile,
+    ChecksumMismatch,
+    EmptyFile,
+    FileTooLarge,
+    IdempotencyKeyReused,
+    SizeMismatch,
+    UnsupportedType,
+)
+from media_service.core.formats import SNIFF_BYTES, Format, check_declared, sniff
+from media_service.core.media import Media, ProcessingStatus, Sha256, new_media_id
+from media_service.core.ports import Blobs, Clock, Codecs, Database, Rows, StagedFile, Staging
+from media_service.core.purposes import Policies, Policy
+from media_service.core.renditions import Rendition, plan_renditions
+from media_service.core.uploads import Declared, declare
+
+SMALLEST_FILE_BYTES = 12
+"""Fewer bytes than this hold no file of any format, whatever they begin with."""
+
+
+class Uploading:
+    """Takes in one file at a time per call, in bounded memory."""
+
+    def __init__(  # noqa: PLR0913 - each is one thing an upload needs from outside
+        self,
+        *,
+        database: Database,
+        staging: Staging,
+        blobs: Blobs,
+        codecs: Codecs,
+        policies: Policies,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._staging = staging
+        self._blobs = blobs
+        self._codecs = codecs
+        self._policies = policies
+        self._clock = clock
+
+    async def upload(self, declared: Declared, chunks: AsyncIterator[bytes]) -> Media:
+        """Store a file; when this returns it is safe and its URLs work.
+
+        Raises what `declare` raises; EmptyFile, FileTooLarge, SizeMismatch, ChecksumMismatch,
+        UnsupportedType, TypeMismatch; what `Codecs.inspect` raises; IdempotencyKeyReused;
+        StorageFull, StorageUnavailable, DatabaseUnavailable. Then nothing of it is kept.
+        """
+        declared = declare(declared)
+        policy = self._policies.of[declared.purpose]
+        async with self._staging.new() as staged:
+            admission = _Admission(declared, policy, self._codecs.formats())
+            format = await admission.receive(staged, chunks)
+            if earlier := await self._earlier(self._database.latest, declared, staged.sha256):
+                return earlier
+            blob, _ = await asyncio.gather(self._inspected(staged, format), staged.flush())
+            return await self._store(declared, policy, blob, staged)
+
+    async def _earlier(self, rows: Rows, declared: Declared, sha256: Sha256) -> Media | None:
+        """What this key was answered with before."""
+        if not declared.idempotency_key:
+            return None
+        earlier = await rows.media.find_by_idempotency_key(declared.owner, declared.idempotency_key)
+        if earlier and (earlier.sha256, earlier.purpose) != (sha256, declared.purpose):
+            raise IdempotencyKeyReused
+        return earlier
+
+    async def _inspected(self, staged: StagedFile, format: Format) -> Blob:
+        """The blob these bytes are; equal bytes are decoded only once."""
+        known = (await self._database.latest.blobs.find([staged.sha256])).get(staged.sha256)
+        if known:
+            return known
+        inspection = await self._codecs.inspect(staged.path, format=format)
+        return Blob(
+            sha256=staged.sha256,
+            size_bytes=staged.size_bytes,
+            format=format,
+            inspection=inspection,
+        )
+
+    async def _store(
+        self, declared: Declared, policy: Policy, blob: Blob, staged: StagedFile
+    ) -> Media:
+        async with self._database.transaction(content_lock(blob.sha256)) as rows:
+            if earlier := await self._earlier(rows, declared, blob.sha256):
+                return earlier
+            known = await rows.blobs.find([blob.sha256])
+            await self._blobs.put(original_key(blob.sha256), staged)
+            await rows.blobs.keep(blob)
+            media = self._media(declared, policy, blob, is_known=bool(known))
+            media = await _with_what_is_made(rows, media)
+            await rows.media.insert(media)
+            if media.status is ProcessingStatus.PENDING:
+                await rows.jobs.enqueue_developing(media)
+        return media
+
+    def _media(self, declared: Declared, policy: Policy, blob: Blob, *, is_known: bool) -> Media:
+        now, inspection, options = self._clock(), blob.inspection, declared.options
+        return Media(
+            id=new_media_id(),
+            owner=declared.owner,
+            purpose=declared.purpose,
+            media_type=blob.format.media_type,
+            filename=declared.filename,
+            content_type=blob.format.value,
+            size_bytes=blob.size_bytes,
+            sha256=blob.sha256,
+            width=inspection.width,
+            height=inspection.height,
+            duration_ms=inspection.duration_ms,
+            blurhash=inspection.blurhash if options is None or options.generate_blurhash else "",
+            visibility=declared.visibility or policy.visibility,
+            status=ProcessingStatus.PENDING,
+            failure_code="",
+            options=options,
+            renditions=plan_renditions(policy.developing, options=options, inspection=inspection),
+            policy_version=self._policies.version,
+            revision=1,
+            idempotency_key=declared.idempotency_key,
+            deduplicated=is_known,
+            created_at=now,
+            updated_at=now,
+            expires_at=now + policy.lifetime if policy.lifetime else None,
+        )
+
+
+class _Admission:
+    """Decides, as bytes arrive, whether to go on taking them."""
+
+    def __init__(self, declared: Declared, policy: Policy, formats: frozenset[Format]) -> None:
+        self._declared = declared
+        self._policy = policy
+        self._formats = formats
+
+    async def receive(self, staged: StagedFile, chunks: AsyncIterator[bytes]) -> Format:
+        """Write the chunks to the staged file; what format they are."""
+        head, format, limit = bytearray(), None, self._policy.most_bytes
+        if (self._declared.size_bytes or 0) > limit:
+            raise FileTooLarge
+        async for chunk in chunks:
+            if format is None:
+                head += chunk[: SNIFF_BYTES - len(head)]
+                if len(head) == SNIFF_BYTES:
+                    format = self._admit(bytes(head))
+                    limit = self._policy.max_bytes[format.media_type]
+            if staged.size_bytes + len(chunk) > limit:
+                raise FileTooLarge
+            await staged.write(chunk)
+        self._check_whole(staged)
+        return format or self._admit(bytes(head))
+
+    def _admit(self, head: bytes) -> Format:
+        if len(head) < SMALLEST_FILE_BYTES:
+            raise BrokenFile
+        format = sniff(head)
+        if format not in self._formats or format.media_type not in self._policy.max_bytes:
+            raise UnsupportedType
+        check_declared(
+            format, content_type=self._declared.content_type, filename=self._declared.filename
+        )
+        return format
+
+    def _check_whole(self, staged: StagedFile) -> None:
+        if not staged.size_bytes:
+            raise EmptyFile
+        if self._declared.size_bytes not in (None, staged.size_bytes):
+            raise SizeMismatch
+        if self._declared.sha256 not in ("", staged.sha256):
+            raise ChecksumMismatch
+
+
+async def _with_what_is_made(rows: Rows, media: Media) -> Media:
+    """The medium, COMPLETED at once if equal bytes were already developed by equal recipes."""
+    keys = [r.recipe.key for r in media.renditions]
+    made = await rows.renditions.find(media.sha256, recipe_keys=keys)
+    if len(made) < len(set(keys)):
+        return media
+    renditions: tuple[Rendition, ...] = tuple(
+        made[r.recipe.key].as_made(r) for r in media.renditions
+    )
+    return dataclasses.replace(media, renditions=renditions, status=ProcessingStatus.COMPLETED)

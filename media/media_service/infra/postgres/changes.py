@@ -1,0 +1,67 @@
+"""Tells this process which media other processes changed, so that its own cache stays right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+import structlog
+
+from media_service.core.errors import DatabaseUnavailable
+from media_service.core.media import MediaId
+from media_service.infra.postgres.errors import translated
+from media_service.infra.postgres.media import CHANGED_CHANNEL
+
+_RETRY_SECONDS = 0.5
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def follow_changes(
+    url: str, *, on_change: Callable[[MediaId], None], on_gap: Callable[[bool], None]
+) -> AsyncIterator[None]:
+    """Call `on_change` for each changed medium while the context lasts.
+
+    `on_gap(True)` is called when changes may be missed from now on, `on_gap(False)` when none
+    are missed any more.
+    """
+    follower = asyncio.create_task(_follow_for_ever(url, on_change, on_gap))
+    try:
+        yield
+    finally:
+        follower.cancel()
+        with suppress(asyncio.CancelledError):
+            await follower
+
+
+async def _follow_for_ever(
+    url: str, on_change: Callable[[MediaId], None], on_gap: Callable[[bool], None]
+) -> None:
+    while True:
+        on_gap(True)
+        try:
+            await _follow(url, on_change, on_gap)
+        except DatabaseUnavailable as error:
+            log.warning("changes.not_followed", cause=repr(error.__cause__))
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _follow(
+    url: str, on_change: Callable[[MediaId], None], on_gap: Callable[[bool], None]
+) -> None:
+    def heard(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        on_change(MediaId(str(payload)))
+
+    ended = asyncio.Event()
+    with translated():
+        connection = await asyncpg.connect(url, timeout=5)
+        try:
+            connection.add_termination_listener(lambda _: ended.set())
+            await connection.add_listener(CHANGED_CHANNEL, heard)
+            on_gap(False)
+            await ended.wait()
+        finally:
+            connection.terminate()

@@ -1,0 +1,173 @@
+"""The rows of media."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
+import orjson
+
+from media_service.core.media import (
+    Media,
+    MediaId,
+    MediaType,
+    ProcessingStatus,
+    Purpose,
+    Sha256,
+    UserId,
+    Visibility,
+)
+from media_service.core.records import (
+    options_from_record,
+    options_to_record,
+    rendition_from_record,
+    rendition_to_record,
+)
+from media_service.infra.postgres.errors import translated
+from media_service.infra.postgres.types import Executor
+
+CHANGED_CHANNEL = "mediad_media_changed"
+"""NOTIFY carries the id of each medium whose row changed, at commit."""
+
+_COLUMNS = (
+    "id, owner, purpose, media_type, filename, content_type, size_bytes, sha256, width, height, "
+    "duration_ms, blurhash, visibility, status, failure_code, options, renditions, "
+    "policy_version, revision, idempotency_key, deduplicated, created_at, updated_at, "
+    "expires_at, deleted_at"
+)
+
+
+class PostgresMedia:
+    """Keeps `core.ports.MediaRows`."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def find(self, ids: Sequence[MediaId]) -> dict[MediaId, Media]:
+        """Those that are there."""
+        with translated():
+            rows = await self._executor.fetch(
+                f"select {_COLUMNS} from media where id = any($1)", ids
+            )
+        return {media.id: media for media in map(_from_row, rows)}
+
+    async def find_by_idempotency_key(self, owner: UserId, key: str) -> Media | None:
+        """The medium this owner uploaded under this key, unless it was deleted."""
+        with translated():
+            row = await self._executor.fetchrow(
+                f"select {_COLUMNS} from media where owner = $1 and idempotency_key = $2 "
+                "and idempotency_key <> '' and deleted_at is null",
+                owner,
+                key,
+            )
+        return _from_row(row) if row else None
+
+    async def insert(self, media: Media) -> None:
+        """Add a row. Raises IdempotencyKeyReused if owner and key are taken."""
+        values = _to_row(media)
+        places = ", ".join(f"${n}" for n in range(1, len(values) + 1))
+        with translated():
+            await self._executor.execute(
+                f"insert into media ({_COLUMNS}) values ({places})", *values
+            )
+
+    async def update(self, media: Media, *, revision: int) -> bool:
+        """Write what can change, if the row is not deleted and still has this revision."""
+        with translated():
+            changed = await self._executor.fetchval(
+                """
+                with changed as (
+                    update media set
+                        filename = $3, blurhash = $4, status = $5, failure_code = $6,
+                        options = $7, renditions = $8, policy_version = $9, revision = $10,
+                        idempotency_key = $11, updated_at = $12, deleted_at = $13
+                    where id = $1 and revision = $2 and deleted_at is null
+                    returning id
+                )
+                select true from changed, pg_notify($14, changed.id::text)
+                """,
+                media.id,
+                revision,
+                media.filename,
+                media.blurhash,
+                media.status,
+                media.failure_code,
+                _options(media),
+                _renditions(media),
+                media.policy_version,
+                media.revision,
+                media.idempotency_key,
+                media.updated_at,
+                media.deleted_at,
+                CHANGED_CHANNEL,
+            )
+        return bool(changed)
+
+    async def expired(self, now: datetime, *, limit: int) -> list[Media]:
+        """Media past their expiry that are not deleted yet."""
+        with translated():
+            rows = await self._executor.fetch(
+                f"select {_COLUMNS} from media where expires_at <= $1 and deleted_at is null "
+                "order by expires_at limit $2",
+                now,
+                limit,
+            )
+        return [_from_row(row) for row in rows]
+
+
+def _options(media: Media) -> str | None:
+    return orjson.dumps(options_to_record(media.options)).decode() if media.options else None
+
+
+def _renditions(media: Media) -> str:
+    return orjson.dumps([rendition_to_record(r) for r in media.renditions]).decode()
+
+
+def _to_row(media: Media) -> tuple[object, ...]:
+    """The values of `_COLUMNS`, in order."""
+    return (
+        media.id,
+        media.owner,
+        media.purpose,
+        media.media_type,
+        media.filename,
+        media.content_type,
+        media.size_bytes,
+        bytes.fromhex(media.sha256),
+        media.width,
+        media.height,
+        media.duration_ms,
+        media.blurhash,
+        media.visibility,
+        media.status,
+        media.failure_code,
+        _options(media),
+        _renditions(media),
+        media.policy_version,
+        media.revision,
+        media.idempotency_key,
+        media.deduplicated,
+        media.created_at,
+        media.updated_at,
+        media.expires_at,
+        media.deleted_at,
+    )
+
+
+def _from_row(row: asyncpg.Record) -> Media:
+    values = dict(row)
+    options = values.pop("options")
+    renditions = orjson.loads(values.pop("renditions"))
+    return Media(
+        id=MediaId(str(values.pop("id"))),
+        purpose=Purpose(values.pop("purpose")),
+        media_type=MediaType(values.pop("media_type")),
+        # A deleted row loses its content when the sweeper takes it.
+        sha256=Sha256((values.pop("sha256") or b"").hex()),
+        visibility=Visibility(values.pop("visibility")),
+        status=ProcessingStatus(values.pop("status")),
+        options=options_from_record(orjson.loads(options)) if options else None,
+        renditions=tuple(rendition_from_record(record) for record in renditions),
+        **values,
+    )
