@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,34 @@ import embedded_servers
 _OPENER = Path(__file__).with_name("opener.py")
 _PACKAGES = Path(embedded_servers.__file__).parents[1]
 _START_SECONDS = 15
+
+
+@pytest.fixture(autouse=True)
+def tidy_up(tmp_path: Path) -> Iterator[None]:
+    """Remove what a test leaves on disk: a cluster takes 40 MB, and pytest would keep them all."""
+    yield
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def used_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that a PostgreSQL was opened in once."""
+    folder = tmp_path_factory.mktemp("used") / "pg"
+    subprocess.run(
+        [sys.executable, _OPENER, "postgres", folder],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={"PATH": os.defpath, "PYTHONPATH": str(_PACKAGES)},
+        check=True,
+    )
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, used_folder: Path) -> Path:
+    """A copy of a used folder: opening it takes a tenth of the time that a fresh one takes."""
+    subprocess.run(["cp", "--archive", used_folder, tmp_path / "pg"], check=True)
+    return tmp_path / "pg"
 
 
 @pytest.fixture

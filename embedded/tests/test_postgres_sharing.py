@@ -52,7 +52,7 @@ async def ask_until_answered(url: str, question: str, *, within_seconds: float) 
 
 
 async def leave(opener: Process) -> None:
-    await opener.communicate()
+    await opener.communicate(b"")
     assert opener.returncode == 0
 
 
@@ -61,60 +61,60 @@ async def kill(opener: Process) -> None:
     await opener.wait()
 
 
-async def test_nothing_runs_on_after_the_end(tmp_path: Path) -> None:
-    async with open_postgres(tmp_path):
-        assert len(processes_of(tmp_path)) > 3
+async def test_nothing_runs_on_after_the_end(folder: Path) -> None:
+    async with open_postgres(folder):
+        assert processes_of(folder)
 
-    assert [] == processes_of(tmp_path)
+    assert not processes_of(folder)
 
 
 async def test_a_killed_owner_takes_its_server_along_and_loses_nothing(
-    tmp_path: Path, open_elsewhere: OpenElsewhere
+    folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:
-    owner, url = await open_elsewhere("postgres", tmp_path)
+    owner, url = await open_elsewhere("postgres", folder)
     await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
     busy = asyncio.create_task(ask(url, "SELECT pg_sleep(60)"))
     await asyncio.sleep(0.05)
 
     await kill(owner)
 
-    assert await all_end(tmp_path, within_seconds=3)
+    assert await all_end(folder, within_seconds=3)
     await asyncio.gather(busy, return_exceptions=True)
-    async with open_postgres(tmp_path) as url:
+    async with open_postgres(folder) as url:
         assert await ask(url, "SELECT n FROM kept") == 7
 
 
 async def test_a_folder_can_be_opened_the_moment_its_owner_is_killed(
-    tmp_path: Path, open_elsewhere: OpenElsewhere
+    folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:
-    owner, url = await open_elsewhere("postgres", tmp_path)
+    owner, url = await open_elsewhere("postgres", folder)
     await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
 
     await kill(owner)
 
-    async with open_postgres(tmp_path) as url:
+    async with open_postgres(folder) as url:
         assert await ask(url, "SELECT n FROM kept") == 7
 
 
 async def test_a_server_killed_with_all_its_processes_recovers(
-    tmp_path: Path, open_elsewhere: OpenElsewhere
+    folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:
-    owner, url = await open_elsewhere("postgres", tmp_path)
+    owner, url = await open_elsewhere("postgres", folder)
     await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
 
-    for pid in (owner.pid, *processes_of(tmp_path)):
+    for pid in (owner.pid, *processes_of(folder)):
         os.kill(pid, signal.SIGKILL)
 
-    async with open_postgres(tmp_path) as url:
+    async with open_postgres(folder) as url:
         assert await ask(url, "SELECT n FROM kept") == 7
 
 
 async def test_a_second_process_attaches_and_leaves_the_server_running(
-    tmp_path: Path, open_elsewhere: OpenElsewhere
+    folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:
-    async with open_postgres(tmp_path) as url:
+    async with open_postgres(folder) as url:
         connection = await asyncpg.connect(url)
-        attached, same_url = await open_elsewhere("postgres", tmp_path)
+        attached, same_url = await open_elsewhere("postgres", folder)
         assert await ask(same_url, "SELECT 1") == 1
 
         await leave(attached)
@@ -124,11 +124,11 @@ async def test_a_second_process_attaches_and_leaves_the_server_running(
 
 
 async def test_a_killed_second_process_leaves_the_server_running(
-    tmp_path: Path, open_elsewhere: OpenElsewhere
+    folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:
-    async with open_postgres(tmp_path) as url:
+    async with open_postgres(folder) as url:
         connection = await asyncpg.connect(url)
-        attached, _ = await open_elsewhere("postgres", tmp_path)
+        attached, _ = await open_elsewhere("postgres", folder)
 
         await kill(attached)
 
@@ -137,33 +137,32 @@ async def test_a_killed_second_process_leaves_the_server_running(
 
 
 async def test_an_attached_process_takes_over_when_the_owner_leaves(
-    tmp_path: Path, open_elsewhere: OpenElsewhere
+    folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:
-    owner, _ = await open_elsewhere("postgres", tmp_path)
-    async with open_postgres(tmp_path) as url:
+    owner, _ = await open_elsewhere("postgres", folder)
+    async with open_postgres(folder) as url:
         await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
 
         await leave(owner)
 
         assert await ask_until_answered(url, "SELECT n FROM kept", within_seconds=3) == 7
-    assert [] == processes_of(tmp_path)
+    assert not processes_of(folder)
 
 
 async def test_an_attached_process_takes_over_when_the_owner_is_killed(
-    tmp_path: Path, open_elsewhere: OpenElsewhere
+    folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:
-    owner, _ = await open_elsewhere("postgres", tmp_path)
-    async with open_postgres(tmp_path) as url:
+    owner, _ = await open_elsewhere("postgres", folder)
+    async with open_postgres(folder) as url:
         await kill(owner)
 
-        assert await all_end(tmp_path, within_seconds=3) or True
         assert await ask_until_answered(url, "SELECT 7", within_seconds=3) == 7
 
 
-async def test_a_killed_server_is_started_again_at_the_same_url(tmp_path: Path) -> None:
-    async with open_postgres(tmp_path) as url:
+async def test_a_killed_server_is_started_again_at_the_same_url(folder: Path) -> None:
+    async with open_postgres(folder) as url:
         await ask(url, "CREATE TABLE kept AS SELECT 7 AS n")
-        postmaster = int((tmp_path / "data" / "postmaster.pid").read_text().split()[0])
+        postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
 
         os.kill(postmaster, signal.SIGKILL)
         await asyncio.sleep(0.05)
@@ -181,12 +180,12 @@ async def test_many_processes_may_open_a_fresh_folder_together(
 
 
 async def test_a_cluster_removed_under_its_server_is_not_replaced_by_an_empty_one(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    async with open_postgres(tmp_path):
-        postmaster = int((tmp_path / "data" / "postmaster.pid").read_text().split()[0])
-        (tmp_path / "data").rename(tmp_path / "elsewhere")
+    async with open_postgres(folder):
+        postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+        (folder / "data").rename(folder / "elsewhere")
         os.kill(postmaster, signal.SIGKILL)
         await asyncio.sleep(0.6)
 
-        assert not (tmp_path / "data").exists()
+        assert not (folder / "data").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from media_service.core.blobs import content_lock
-from media_service.core.errors import MediaError
+from media_service.core.errors import DatabaseUnavailable, MediaError
 from media_service.core.media import Media, MediaId, UserId, parse_media_id, require_owner
 from media_service.core.ports import Cache, Clock, Database
 
@@ -52,6 +52,8 @@ class Deleting:
     async def _try(self, text: str, user: UserId) -> MediaError | None:
         try:
             await self.delete(parse_media_id(text), user=user)
+        except DatabaseUnavailable:
+            raise
         except MediaError as error:
             return error
         return None

@@ -19,7 +19,7 @@ from media_service.core.errors import (
 from media_service.core.media import Media, MediaId, ProcessingStatus, Visibility
 from media_service.core.ports import Blobs, Clock, Database, OpenBlob
 from media_service.core.reading import Reading
-from media_service.core.renditions import Rendition
+from media_service.core.renditions import Rendition, is_version
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Delivering:
         rendition = media.rendition(name)
         if rendition is None:
             raise RenditionNotFound
-        if version and version != rendition.recipe.version:
+        if is_version(version) and version != rendition.recipe.version:
             older = await self._database.latest.renditions.find_version(
                 media.sha256, version=version
             )

@@ -10,12 +10,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
-from media_service.core.blobs import (
-    BlobState,
-    content_lock,
-    developing_lock,
-    parse_key,
-)
+from media_service.core.blobs import content_lock, developing_lock, parse_key
 from media_service.core.deleting import Deleting
 from media_service.core.media import Sha256
 from media_service.core.ports import Blobs, Clock, Database, Rows, Staging
@@ -63,10 +58,13 @@ class Housekeeping:
         report.abandoned_files = await self._staging.discard_abandoned()
         return report
 
-    async def collect_orphans(self, folders: Sequence[str] = _FOLDERS) -> int:
-        """Remove bytes without a row, which only a crash leaves; how many files that were."""
+    async def collect_orphans(self, *, part: int = 0, parts: int = 1) -> int:
+        """Remove bytes without a row, which only a crash leaves; how many files that were.
+
+        Looks at one of `parts` equal parts of the store, so that a large one is walked slowly.
+        """
         removed = 0
-        for folder in folders:
+        for folder in _FOLDERS[part % parts :: parts]:
             async for keys in _batches(self._blobs.keys(folder)):
                 removed += await self._remove_orphans(keys)
         return removed
@@ -83,15 +81,15 @@ class Housekeeping:
         removed = 0
         while found := await self._database.latest.blobs.condemned(before, limit=_BATCH):
             for sha256 in found:
-                removed += await self._remove_content(sha256)
+                removed += await self._remove_content(sha256, before)
         return removed
 
-    async def _remove_content(self, sha256: Sha256) -> bool:
+    async def _remove_content(self, sha256: Sha256, before: datetime) -> bool:
         locks = content_lock(sha256), developing_lock(sha256)
         async with self._database.transaction(*locks) as rows:
             blob = (await rows.blobs.find([sha256])).get(sha256)
-            if blob is None or blob.state is not BlobState.CONDEMNED:
-                return False
+            if blob is None or blob.condemned_at is None or blob.condemned_at > before:
+                return False  # revived, and perhaps condemned again, since it was listed
             renditions = await rows.renditions.made_of([sha256])
             await self._blobs.delete([blob.key, *(r.key for r in renditions)])
             await rows.blobs.remove(sha256)

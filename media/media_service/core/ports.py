@@ -134,7 +134,12 @@ class MediaRows(Protocol):
         """Add a row. Raises IdempotencyKeyReused if owner and key are taken."""
 
     async def update(self, media: Media, *, revision: int) -> bool:
-        """Write what can change, if the row is not deleted and still has this revision."""
+        """Write what can change, if the row may still change so; whether it did.
+
+        It may not if it is deleted, or has another revision than this, or its work is over
+        (COMPLETED, FAILED) and this neither begins a new revision nor deletes it: so whoever
+        comes late changes nothing.
+        """
 
     async def expired(self, now: datetime, *, limit: int) -> list[Media]:
         """Media past their expiry that are not deleted yet."""

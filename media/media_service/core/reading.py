@@ -35,7 +35,8 @@ class Reading:
         if missing:
             found = found | await self._load(missing)
         now = self._clock()
-        return {i: media for i, media in found.items() if media and not media.is_gone(now)}
+        asked = ((media_id, found[media_id]) for media_id in ids)
+        return {i: media for i, media in asked if media and not media.is_gone(now)}
 
     async def _load(self, ids: Sequence[MediaId]) -> Found:
         new = [media_id for media_id in dict.fromkeys(ids) if media_id not in self._loading]

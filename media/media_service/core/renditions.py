@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+import re
 from typing import Final
 
 from media_service.core.errors import InvalidOptions
@@ -14,6 +15,12 @@ ENGINE_VERSION: Final = 1
 
 MAX_BOX_PIXELS: Final = 4096
 FULL: Final = "full"
+_VERSION = re.compile(r"[0-9a-f]{10}")
+
+
+def is_version(text: str) -> bool:
+    """Whether this could be a `Recipe.version`."""
+    return _VERSION.fullmatch(text) is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

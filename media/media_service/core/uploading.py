@@ -47,7 +47,7 @@ class Uploading:
         self._policies = policies
         self._clock = clock
 
-    async def upload(self, declared: Declared, chunks: AsyncIterator[bytes]) -> Media:
+    async def upload(self, declared: Declared, chunks: AsyncIterator[bytes | memoryview]) -> Media:
         """Store a file; when this returns it is safe and its URLs work.
 
         Raises what `declare` raises; EmptyFile, FileTooLarge, SizeMismatch, ChecksumMismatch,
@@ -140,7 +140,7 @@ class _Admission:
         self._policy = policy
         self._formats = formats
 
-    async def receive(self, staged: StagedFile, chunks: AsyncIterator[bytes]) -> Format:
+    async def receive(self, staged: StagedFile, chunks: AsyncIterator[bytes | memoryview]) -> Format:
         """Write the chunks to the staged file; what format they are."""
         head, format, limit = bytearray(), None, self._policy.most_bytes
         if (self._declared.size_bytes or 0) > limit:

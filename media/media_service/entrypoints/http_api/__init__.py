@@ -1,0 +1,1 @@
+"""HTTP: the bytes of media, and what operators ask of the service."""

@@ -1,0 +1,1 @@
+"""How jobs reach the core: the queue's worker, the rescue of lost jobs, the periodic sweep."""

@@ -1,0 +1,1 @@
+"""Where bytes wait and where they lie for good."""

@@ -40,12 +40,13 @@ async def follow_changes(
 async def _follow_for_ever(
     url: str, on_change: Callable[[MediaId], None], on_gap: Callable[[bool], None]
 ) -> None:
+    on_gap(True)
     while True:
-        on_gap(True)
         try:
             await _follow(url, on_change, on_gap)
-        except DatabaseUnavailable as error:
-            log.warning("changes.not_followed", cause=repr(error.__cause__))
+        except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+            log.warning("changes.not_followed", cause=repr(error.__cause__ or error))
+        on_gap(True)
         await asyncio.sleep(_RETRY_SECONDS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -39,19 +39,45 @@ class PostgresDatabase:
     @asynccontextmanager
     async def transaction(self, *locks: LockNumber) -> AsyncIterator[PostgresRows]:
         """All or nothing, holding the locks until it is over."""
-        with translated():
-            async with (
-                self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection,
-                connection.transaction(),
-            ):
+        async with self._connection() as connection, _transaction(connection):
+            with translated():
                 for number in locks:
                     await connection.execute("select pg_advisory_xact_lock($1)", number)
-                yield PostgresRows(connection)
+            yield PostgresRows(connection)
 
     async def check(self) -> None:
         """Return if the database answers. Raises DatabaseUnavailable."""
+        async with self._connection() as connection:
+            with translated():
+                await connection.fetchval("select 1", timeout=_ACQUIRE_SECONDS)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
         with translated():
-            await self._pool.fetchval("select 1", timeout=_ACQUIRE_SECONDS)
+            connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
+        try:
+            yield connection
+        finally:
+            # What can't be reset is replaced by the pool; what was committed stays committed.
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await self._pool.release(connection)
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncIterator[None]:
+    """Commits, or rolls back; what the body raises passes as it is."""
+    transaction = connection.transaction()
+    with translated():
+        await transaction.start()
+    try:
+        yield
+    except BaseException:
+        # Without a connection there is nothing left to roll back.
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await transaction.rollback()
+        raise
+    with translated():
+        await transaction.commit()
 
 
 @asynccontextmanager

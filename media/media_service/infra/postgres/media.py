@@ -73,7 +73,7 @@ class PostgresMedia:
             )
 
     async def update(self, media: Media, *, revision: int) -> bool:
-        """Write what can change, if the row is not deleted and still has this revision."""
+        """Write what can change, if the row may still change so."""
         with translated():
             changed = await self._executor.fetchval(
                 """
@@ -83,6 +83,8 @@ class PostgresMedia:
                         options = $7, renditions = $8, policy_version = $9, revision = $10,
                         idempotency_key = $11, updated_at = $12, deleted_at = $13
                     where id = $1 and revision = $2 and deleted_at is null
+                        and (status not in ('completed', 'failed')
+                            or $10 <> revision or $13::timestamptz is not null)
                     returning id
                 )
                 select true from changed, pg_notify($14, changed.id::text)

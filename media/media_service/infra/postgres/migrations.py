@@ -48,7 +48,7 @@ def all_migrations() -> list[Migration]:
     """Every migration this version ships, in order."""
     folder = resources.files("media_service.infra.postgres") / "migrations"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [Migration(f.name.removesuffix(".sql"), f.read_text()) for f in files]
+    return [Migration(f.name.removesuffix(".sql"), f.read_text("utf-8")) for f in files]
 
 
 async def migrate(url: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""What processes remember together: a cache in Redis or Valkey."""

@@ -1,0 +1,138 @@
+"""The command `mediad`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import uvloop
+
+from media_service.commands import doctor as doctor_command
+from media_service.commands import migrate as migrate_command
+from media_service.commands import serve as serve_command
+from media_service.commands import sweep as sweep_command
+from media_service.commands import upload as upload_command
+from media_service.config import Settings, SettingsRefused, read_settings
+from media_service.core.media import Purpose
+
+_T = TypeVar("_T")
+_PURPOSES = [purpose.name for purpose in Purpose]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.version_option(package_name="mediad")
+def main() -> None:
+    """Take in users' pictures, check them, make every size, serve them, delete them for good.
+
+    \b
+    Start here:
+      mediad serve               run everything on embedded defaults
+      mediad upload photo.jpg    in another terminal: store a picture, see its URLs
+
+    Settings come from the environment (MEDIAD_PORT, MEDIAD_DATABASE_URL, ...) or from the TOML
+    file that MEDIAD_CONFIG names; docs/operations.md lists them all.
+    """
+
+
+@main.command()
+@click.option("--roles", metavar="ROLES", help="Some of grpc,http,worker; all by default.")
+def serve(roles: str | None) -> None:
+    """Run the service until Ctrl-C or SIGTERM, then finish what is in flight and stop.
+
+    \b
+    With no settings at all it runs on embedded defaults, on this machine only:
+      gRPC            localhost:50051   package media, service MediaService
+      HTTP            localhost:8083    /media/..., /healthz, /readyz, /metrics, /capabilities
+      everything kept in ./mediad-data  (an embedded PostgreSQL, the bytes, a signing key)
+
+    \b
+    Examples:
+      mediad serve
+      MEDIAD_DATA_DIR=/srv/mediad MEDIAD_PORT=9000 mediad serve
+      MEDIAD_DATABASE_URL=postgresql://... MEDIAD_REDIS_URL=redis://... mediad serve
+      mediad serve --roles worker      only the background jobs, beside other instances
+    """
+    _run(serve_command.serve(_settings(roles=roles)))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's schema up to date, and say what was done.
+
+    `mediad serve` does this by itself; run it first when several instances are upgraded, so that
+    none of them waits. It is safe to run at any time, in any number of places at once.
+    """
+    _run(migrate_command.run(_settings()))
+
+
+@main.command()
+def doctor() -> None:
+    """Check every backend and decoder, and say what is wrong and what to do about it.
+
+    Ends with status 1 if anything would keep `mediad serve` from working. A service that runs on
+    the same data folder is not disturbed.
+    """
+    if not _run(doctor_command.examine(_settings())):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--purpose", type=click.Choice(_PURPOSES), default="PROFILE_PICTURE",
+              show_default=True, help="What the files are for; limits and sizes hang on it.")
+@click.option("--user-id", default="demo", show_default=True, help="Who will own them.")
+@click.option("--address", help="Where the service listens; by default as set here.")
+@click.option("--token", envvar="MEDIAD_TOKEN", default="", help="A service token, if it asks.")
+def upload(
+    files: tuple[Path, ...], purpose: str, user_id: str, address: str | None, token: str
+) -> None:
+    """Upload FILES to a running service and print what it answered, as JSON.
+
+    \b
+    Examples:
+      mediad upload photo.jpg
+      mediad upload --purpose POST_ATTACHMENT --user-id 42 *.png
+
+    Progress goes to stderr, answers to stdout. Ends with status 1 if any file was refused; the
+    others are uploaded all the same.
+    """
+    target = upload_command.target(
+        _settings(), address=address, token=token, user_id=user_id, purpose=purpose
+    )
+    if not _run(upload_command.upload(target, files)):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--grace", type=click.IntRange(min=0), metavar="SECONDS",
+              help="Keep contents nobody holds for this long; by default as set.")
+def sweep(grace: int | None) -> None:
+    """Remove what nobody holds any more: deleted contents, expired media, crash left-overs.
+
+    A running service sweeps by itself every minute; this does it at once, and prints how much
+    was removed. It may run beside any number of instances.
+    """
+    _run(sweep_command.run(_settings(), grace_seconds=grace))
+
+
+def _settings(**overrides: Any) -> Settings:
+    try:
+        return read_settings(**overrides)
+    except SettingsRefused as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _run(doing: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(doing)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

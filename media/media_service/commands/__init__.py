@@ -1,0 +1,1 @@
+"""What `mediad` does on the command line, a module each."""

@@ -1,0 +1,85 @@
+"""`mediad doctor`: is everything there that `mediad serve` needs?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable
+
+import click
+from redis.asyncio import Redis
+
+from media_service.commands.logs import configure_logs
+from media_service.composition import open_database_url, prepared_folder
+from media_service.config import Settings, read_policies
+from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.postgres.database import open_database
+
+_LEAST_FREE_BYTES = 1024**3
+
+
+async def examine(settings: Settings) -> bool:
+    """Check everything and print what was found; whether all is well."""
+    configure_logs(settings.log_format)
+    checks: tuple[tuple[str, Callable[[Settings], Awaitable[str]]], ...] = (
+        ("settings", _settings),
+        ("data folder", _data_folder),
+        ("database", _database),
+        ("cache", _cache),
+        ("decoders", _decoders),
+    )
+    results = [await _checked(name, check, settings) for name, check in checks]
+    return all(results)
+
+
+async def _checked(
+    name: str, check: Callable[[Settings], Awaitable[str]], settings: Settings
+) -> bool:
+    try:
+        found = await check(settings)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is what we are here to say
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        click.echo(f"✗ {name}: {error}{cause}")
+        return False
+    click.echo(f"✓ {name}: {found}")
+    return True
+
+
+async def _settings(settings: Settings) -> str:
+    policies = read_policies(settings.policies_file)
+    return f"roles {settings.roles}; policies version {policies.version}"
+
+
+async def _data_folder(settings: Settings) -> str:
+    folder = prepared_folder(settings)
+    probe = folder / ".doctor"
+    probe.write_bytes(b"x")
+    probe.unlink()
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE_BYTES:
+        raise OSError(f"only {free // 1024**2} MB are free on {folder}; make room")
+    return f"{folder} is writable, {free // 1024**3} GB free"
+
+
+async def _database(settings: Settings) -> str:
+    async with (
+        open_database_url(settings) as url,
+        open_database(url, max_connections=1) as database,
+    ):
+        await database.check()
+    return "answers" + ("" if settings.database_url else " (embedded)")
+
+
+async def _cache(settings: Settings) -> str:
+    if not settings.redis_url:
+        return "in this process (set MEDIAD_REDIS_URL to share one)"
+    async with Redis.from_url(settings.redis_url, socket_timeout=2) as redis:
+        await redis.ping()
+    return "Redis answers"
+
+
+async def _decoders(settings: Settings) -> str:
+    async with Cells(1) as cells:
+        codecs = ImageCodecs(cells)
+        names = ", ".join(sorted(format.name for format in codecs.formats()))
+    return f"{names}"

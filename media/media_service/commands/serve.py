@@ -1,0 +1,109 @@
+"""`mediad serve`: the roles of this process, attached to one open media service."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+import structlog
+
+from media_service.commands.logs import configure_logs
+from media_service.composition import Opened, open_media_service
+from media_service.config import Settings
+from media_service.entrypoints.grpc_api.server import GrpcSettings, serve_grpc
+from media_service.entrypoints.http_api.app import http_app
+from media_service.entrypoints.http_api.server import serve_http
+from media_service.entrypoints.worker.jobs import work
+from media_service.entrypoints.worker.sweeping import sweep_now_and_then
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal asks to stop; then drain."""
+    configure_logs(settings.log_format)
+    stop = _stop_on_signals()
+    async with open_media_service(settings) as opened, AsyncExitStack() as stack:
+        if "worker" in settings.role_names:
+            await _attach_worker(stack, settings, opened)
+        if "http" in settings.role_names:
+            app = http_app(
+                opened.service,
+                checks=opened.checks,
+                capabilities=opened.decoders,
+                is_draining=stop.is_set,
+            )
+            await stack.enter_async_context(
+                serve_http(app, host=settings.host, port=settings.port)
+            )
+        if "grpc" in settings.role_names:
+            await stack.enter_async_context(serve_grpc(opened.service, _grpc(settings)))
+        _say_ready(settings)
+        await stop.wait()
+        log.info("serve.draining")
+    log.info("serve.stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or Ctrl-C; a second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+async def _attach_worker(stack: AsyncExitStack, settings: Settings, opened: Opened) -> None:
+    await stack.enter_async_context(sweep_now_and_then(opened.service.housekeeping))
+    await stack.enter_async_context(
+        work(opened.database_url, opened.service.processing, concurrency=settings.cells)
+    )
+
+
+def _grpc(settings: Settings) -> GrpcSettings:
+    return GrpcSettings(
+        host=settings.host,
+        port=settings.grpc_port,
+        tokens=settings.tokens,
+        tls=_tls(settings),
+        unary_budget_bytes=settings.unary_upload_megabytes * 1024 * 1024,
+    )
+
+
+def _tls(settings: Settings) -> tuple[bytes, bytes, bytes | None] | None:
+    if not settings.tls_key_file or not settings.tls_cert_file:
+        return None
+    client_ca = settings.tls_client_ca_file
+    return (
+        settings.tls_key_file.read_bytes(),
+        settings.tls_cert_file.read_bytes(),
+        client_ca.read_bytes() if client_ca else None,
+    )
+
+
+def _say_ready(settings: Settings) -> None:
+    log.info("serve.ready", roles=settings.roles, data_dir=str(Path(settings.data_dir).absolute()))
+    if sys.stderr.isatty():
+        for line in _greeting(settings):
+            click.echo(line, err=True)
+
+
+def _greeting(settings: Settings) -> list[str]:
+    where: Mapping[str, str] = {
+        "grpc": f"  gRPC  {settings.host}:{settings.grpc_port}   media.MediaService",
+        "http": f"  HTTP  {settings.base_url}   /healthz /readyz /metrics /capabilities",
+        "worker": f"  jobs  {settings.cells} decoding processes",
+    }
+    listed = [where[role] for role in where if role in settings.role_names]
+    return ["", "mediad is ready", *listed, "  try   mediad upload docs/samples/photo.jpg", ""]

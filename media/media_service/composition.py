@@ -1,0 +1,180 @@
+"""The composition root: opens everything the core needs, top to bottom, and hands over the core."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from embedded_servers.postgres import open_postgres
+
+from media_service.config import Settings, read_policies
+from media_service.core.access import Links, Signer, SigningKey
+from media_service.core.deleting import Deleting
+from media_service.core.delivering import Delivering
+from media_service.core.developing import Developing, DevelopingLimits
+from media_service.core.housekeeping import Housekeeping
+from media_service.core.ports import Cache
+from media_service.core.processing import Processing
+from media_service.core.reading import Reading
+from media_service.core.service import MediaService
+from media_service.core.signing import Signing
+from media_service.core.uploading import Uploading
+from media_service.infra.blobs.local import LocalBlobs, LocalStaging
+from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.memory.cache import InProcessCache
+from media_service.infra.postgres.changes import follow_changes
+from media_service.infra.postgres.database import open_database
+from media_service.infra.postgres.migrations import migrate
+from media_service.infra.redis.cache import open_redis_cache
+
+Check = Callable[[], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A media service that is open, and what its entrypoints need beside it."""
+
+    service: MediaService
+    database_url: str
+    checks: Mapping[str, Check]
+    decoders: Callable[[], Mapping[str, object]]
+
+
+def now() -> datetime:
+    """The time of the system's clock."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_database_url(settings: Settings) -> AsyncIterator[str]:
+    """The database to use: the operator's, or an embedded one that runs while this lasts."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    async with open_postgres(prepared_folder(settings) / "postgres") as url:
+        yield url
+
+
+def prepared_folder(settings: Settings) -> Path:
+    """The data folder, made if need be; only its owner may enter."""
+    folder = settings.data_dir.absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+@asynccontextmanager
+async def open_media_service(settings: Settings) -> AsyncIterator[Opened]:
+    """Open what the core needs, hand it over, close in reverse order."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        cells = await enter(Cells(settings.cells))
+        database_url = await enter(open_database_url(settings))
+        await migrate(database_url)
+        database = await enter(
+            open_database(database_url, max_connections=settings.max_connections)
+        )
+        blob_folder = _blob_folder(settings)
+        blobs = await enter(LocalBlobs(blob_folder))
+        staging = await enter(LocalStaging(blob_folder))
+        cache = await _open_cache(stack, settings, database_url)
+        codecs = ImageCodecs(cells)
+        signer = Signer(_signing_keys(settings))
+        policies = read_policies(settings.policies_file)
+        links = Links(settings.base_url, signer)
+        reading = Reading(database=database, cache=cache, clock=now)
+        deleting = Deleting(database=database, cache=cache, clock=now)
+        developing = Developing(
+            database=database,
+            staging=staging,
+            blobs=blobs,
+            codecs=codecs,
+            limits=DevelopingLimits(at_once=settings.cells),
+        )
+        service = MediaService(
+            uploading=Uploading(
+                database=database,
+                staging=staging,
+                blobs=blobs,
+                codecs=codecs,
+                policies=policies,
+                clock=now,
+            ),
+            reading=reading,
+            signing=Signing(reading=reading, links=links, clock=now),
+            deleting=deleting,
+            processing=Processing(
+                database=database,
+                cache=cache,
+                developing=developing,
+                policies=policies,
+                clock=now,
+            ),
+            delivering=Delivering(
+                database=database,
+                reading=reading,
+                developing=developing,
+                blobs=blobs,
+                signer=signer,
+                clock=now,
+            ),
+            housekeeping=Housekeeping(
+                database=database,
+                staging=staging,
+                blobs=blobs,
+                deleting=deleting,
+                clock=now,
+                grace=settings.delete_grace,
+            ),
+            links=links,
+            policies=policies,
+            clock=now,
+        )
+        yield Opened(
+            service=service,
+            database_url=database_url,
+            checks={"database": database.check, "storage": staging.check},
+            decoders=codecs.capabilities,
+        )
+
+
+def _blob_folder(settings: Settings) -> Path:
+    if settings.storage_url:
+        return Path(settings.storage_url.removeprefix("file://"))
+    return prepared_folder(settings) / "blobs"
+
+
+async def _open_cache(stack: AsyncExitStack, settings: Settings, database_url: str) -> Cache:
+    if settings.redis_url:
+        return await stack.enter_async_context(open_redis_cache(settings.redis_url))
+    cache = InProcessCache()
+    await stack.enter_async_context(
+        follow_changes(database_url, on_change=cache.forget, on_gap=cache.pause)
+    )
+    return cache
+
+
+def _signing_keys(settings: Settings) -> tuple[SigningKey, ...]:
+    """The operator's keys, or one made at the first start and kept in the data folder."""
+    named = settings.keys or _kept_key(prepared_folder(settings) / "signing-key")
+    return tuple(SigningKey(name, secret.encode()) for name, secret in named.items())
+
+
+def _kept_key(file: Path) -> dict[str, str]:
+    """The key in this file, made first if there is none. Processes that race agree on one."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as opened:
+        opened.write(f"k{secrets.token_hex(3)}:{secrets.token_hex(32)}\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    with suppress(FileExistsError):
+        file.hardlink_to(draft)
+    draft.unlink()
+    name, _, secret = file.read_text().strip().partition(":")
+    return {name: secret}

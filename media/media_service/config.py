@@ -1,0 +1,237 @@
+"""Settings: read once, from the environment and an optional TOML file, and checked at start.
+
+Every setting is the environment variable `MEDIAD_<NAME>`, or `<name>` in the file that
+`MEDIAD_CONFIG` names; the environment wins. Nothing is secret by default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from media_service.core.media import MediaType, Purpose, Visibility
+from media_service.core.purposes import DEFAULT_POLICIES, Policies, Policy
+from media_service.core.renditions import DevelopingPolicy, Shape, ThumbnailSpec
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+ROLES = ("grpc", "http", "worker")
+_SECRET = re.compile(r"[\x21-\x7e]{16,512}")
+
+
+class SettingsRefused(Exception):
+    """The settings can't be used."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator can say."""
+
+    model_config = SettingsConfigDict(env_prefix="MEDIAD_", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(Path("mediad-data"), description="Where everything is kept")
+    host: str = Field("127.0.0.1", description="Address to listen on, for gRPC and HTTP")
+    port: Port = Field(8083, description="HTTP port: delivery, health, metrics")
+    grpc_port: Port = Field(50051, description="gRPC port")
+    roles: str = Field("grpc,http,worker", description="What this process does")
+    database_url: str = Field("", description="postgresql://… (default: an embedded one)")
+    redis_url: str = Field("", description="redis://… (default: a cache in this process)")
+    storage_url: str = Field("", description="file:///… (default: blobs/ in the data folder)")
+    workers: Annotated[int, Field(ge=0, le=256)] = Field(
+        0, description="Decoding processes (default: one per core)"
+    )
+    max_connections: PositiveInt = Field(20, description="Database connections at most")
+    public_url: str = Field("", description="What URLs in answers begin with (default: us)")
+    signing_keys: str = Field("", description="id:secret,… the first signs, all are accepted")
+    service_tokens: str = Field("", description="name:token,… that callers may present")
+    tls_key_file: Path | None = Field(None, description="PEM key of the gRPC server")
+    tls_cert_file: Path | None = Field(None, description="PEM chain of the gRPC server")
+    tls_client_ca_file: Path | None = Field(None, description="PEM CA of callers (mTLS)")
+    policies_file: Path | None = Field(None, description="TOML that overrides purposes")
+    delete_grace_seconds: Annotated[int, Field(ge=0)] = Field(
+        86_400, description="How long a content nobody holds is kept"
+    )
+    unary_upload_megabytes: PositiveInt = Field(
+        256, description="Unary uploads in flight at most, all together"
+    )
+    log_format: str = Field("auto", pattern="auto|json|text", description="auto, json, text")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then the file."""
+        file = os.environ.get("MEDIAD_CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        unknown = set(self.role_names) - set(ROLES)
+        if unknown or not self.role_names:
+            raise ValueError(f"MEDIAD_ROLES takes {', '.join(ROLES)}")
+        if bool(self.tls_key_file) != bool(self.tls_cert_file):
+            raise ValueError("set both MEDIAD_TLS_KEY_FILE and MEDIAD_TLS_CERT_FILE, or neither")
+        if not self.storage_url.startswith(("", "file:///")[bool(self.storage_url)]):
+            raise ValueError("MEDIAD_STORAGE_URL must be file:///…")
+        if not _is_loopback(self.host) and not (self.tokens or self.tls_client_ca_file):
+            raise ValueError(
+                f"listening on {self.host} lets strangers call: set MEDIAD_SERVICE_TOKENS="
+                "name:token (16 characters or more), or MEDIAD_TLS_KEY_FILE, "
+                "MEDIAD_TLS_CERT_FILE and MEDIAD_TLS_CLIENT_CA_FILE, or MEDIAD_HOST=127.0.0.1"
+            )
+        _ = self.keys
+        return self
+
+    @property
+    def role_names(self) -> tuple[str, ...]:
+        """What this process does, in words."""
+        return tuple(name.strip() for name in self.roles.split(",") if name.strip())
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """The service tokens by the names of their callers."""
+        return _named_secrets(self.service_tokens, "MEDIAD_SERVICE_TOKENS")
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """The signing keys by their ids, the one that signs first; empty: made at first start."""
+        return _named_secrets(self.signing_keys, "MEDIAD_SIGNING_KEYS")
+
+    @property
+    def cells(self) -> int:
+        """How many decoding processes to run."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def delete_grace(self) -> timedelta:
+        """How long a content nobody holds is kept."""
+        return timedelta(seconds=self.delete_grace_seconds)
+
+    @property
+    def base_url(self) -> str:
+        """What URLs in answers begin with."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _named_secrets(text: str, setting: str) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, secret = part.partition(":")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name) or not _SECRET.fullmatch(secret):
+            raise ValueError(
+                f"{setting} is a list of name:secret, secrets of 16 characters or more"
+            )
+        named[name] = secret
+    return named
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings. Raises SettingsRefused with one line for each that can't be used."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [f"{_setting(e['loc'])}{_reason(e['msg'])}" for e in error.errors()]
+        raise SettingsRefused("\n".join(lines)) from None
+    except (OSError, ValueError) as error:
+        raise SettingsRefused(f"MEDIAD_CONFIG: {error}") from None
+
+
+def _setting(location: tuple[int | str, ...]) -> str:
+    return f"MEDIAD_{str(location[0]).upper()}: " if location else ""
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+class _Thumbnail(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
+    shape: Shape
+    width: int = Field(ge=1, le=16_384)
+    height: int = Field(ge=1, le=16_384)
+
+
+class _PurposeOverride(BaseModel):
+    """What an operator may say of one purpose; the rest stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+    max_bytes: dict[MediaType, PositiveInt] | None = None
+    visibility: Visibility | None = None
+    lifetime_seconds: PositiveInt | None = None
+    full_width: Annotated[int, Field(ge=1, le=4096)] | None = None
+    full_height: Annotated[int, Field(ge=1, le=4096)] | None = None
+    full_quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    thumbnail_quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    thumbnails: tuple[_Thumbnail, ...] | None = None
+
+    def applied_to(self, policy: Policy) -> Policy:
+        """The policy with what this says."""
+        seconds = self.lifetime_seconds
+        return Policy(
+            max_bytes=self.max_bytes or policy.max_bytes,
+            developing=self._developing(policy.developing),
+            visibility=self.visibility or policy.visibility,
+            lifetime=timedelta(seconds=seconds) if seconds else policy.lifetime,
+        )
+
+    def _developing(self, policy: DevelopingPolicy) -> DevelopingPolicy:
+        thumbnails = policy.thumbnails
+        if self.thumbnails is not None:
+            thumbnails = tuple(ThumbnailSpec(**t.model_dump()) for t in self.thumbnails)
+        return DevelopingPolicy(
+            full_width=self.full_width or policy.full_width,
+            full_height=self.full_height or policy.full_height,
+            full_quality=self.full_quality or policy.full_quality,
+            thumbnail_quality=self.thumbnail_quality or policy.thumbnail_quality,
+            thumbnails=thumbnails,
+        )
+
+
+class _PoliciesFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    version: int = Field(ge=2, description="Raise it with every change; 1 is the built-in table")
+    purposes: dict[Purpose, _PurposeOverride] = {}
+
+
+def read_policies(file: Path | None) -> Policies:
+    """The policy of every purpose. Raises SettingsRefused if the file can't be used."""
+    if file is None:
+        return DEFAULT_POLICIES
+    import tomllib
+
+    try:
+        said = _PoliciesFile.model_validate(tomllib.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise SettingsRefused(f"MEDIAD_POLICIES_FILE: {error}") from None
+    overridden = {
+        purpose: override.applied_to(DEFAULT_POLICIES.of[purpose])
+        for purpose, override in said.purposes.items()
+    }
+    return Policies(version=said.version, of={**DEFAULT_POLICIES.of, **overridden})

@@ -1,0 +1,102 @@
+"""The gRPC server: the servicer, health and reflection behind one interceptor."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from media_proto import media_service_pb2, media_service_pb2_grpc
+
+from media_service.core.service import MediaService
+from media_service.entrypoints.grpc_api.auth import ServiceTokens
+from media_service.entrypoints.grpc_api.budget import ByteBudget
+from media_service.entrypoints.grpc_api.interceptor import CallInterceptor
+from media_service.entrypoints.grpc_api.servicer import MediaServicer
+
+MAX_MESSAGE_BYTES = 100 * 1024 * 1024 + 64 * 1024
+"""A file of 100 MB and what is said about it."""
+_SERVICE = media_service_pb2.DESCRIPTOR.services_by_name["MediaService"].full_name
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 1000),
+    # Another server on the same port must be an error, not a share of its calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class PortInUse(Exception):
+    """This address can't be listened on; is another server running there?"""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address}: {self.__doc__}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcSettings:
+    """Where to listen and whom to let in. `tls` is the server's key, chain, and clients' CA."""
+
+    host: str
+    port: int
+    tokens: Mapping[str, str]
+    tls: tuple[bytes, bytes, bytes | None] | None
+    unary_budget_bytes: int
+    drain_seconds: float = 20
+
+
+@asynccontextmanager
+async def serve_grpc(service: MediaService, settings: GrpcSettings) -> AsyncIterator[int]:
+    """Serve while the context lasts; yields the port. On leaving, calls in flight may finish.
+
+    Raises PortInUse.
+    """
+    budget = ByteBudget(settings.unary_budget_bytes, largest_message_bytes=MAX_MESSAGE_BYTES)
+    interceptor = CallInterceptor(tokens=ServiceTokens(settings.tokens), budget=budget)
+    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+    media_service_pb2_grpc.add_MediaServiceServicer_to_server(MediaServicer(service), server)
+    health_servicer = await _add_health(server)
+    reflection.enable_server_reflection(
+        (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    port = _listen(server, settings)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await health_servicer.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+
+
+async def _add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    for name in ("", _SERVICE):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    return servicer
+
+
+def _listen(server: grpc.aio.Server, settings: GrpcSettings) -> int:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.port}"
+    try:
+        if settings.tls is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, _credentials(settings.tls))
+    except RuntimeError as error:
+        raise PortInUse(address) from error
+
+
+def _credentials(tls: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCredentials:
+    key, chain, client_ca = tls
+    return grpc.ssl_server_credentials(
+        [(key, chain)], root_certificates=client_ca, require_client_auth=client_ca is not None
+    )

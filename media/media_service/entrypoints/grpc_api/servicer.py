@@ -1,0 +1,128 @@
+"""The eight RPCs: messages in, the core's doings, messages out. Errors are raised, not handled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from media_proto import media_service_pb2 as pb
+from media_proto import media_service_pb2_grpc as pb_grpc
+
+from media_service.core.errors import InvalidBatch, InvalidMediaId, MediaError
+from media_service.core.media import Media, MediaId, parse_media_id
+from media_service.core.service import MediaService
+from media_service.core.uploads import parse_user_id
+from media_service.entrypoints.grpc_api import convert
+from media_service.entrypoints.grpc_api.chunks import ChunkReader, RequestStream, sliced
+from media_service.entrypoints.grpc_api.errors import Context
+
+MAX_BATCH = 100
+
+
+class MediaServicer(pb_grpc.MediaServiceServicer):
+    """Serves `media.MediaService` from the core."""
+
+    def __init__(self, service: MediaService) -> None:
+        self._service = service
+
+    async def UploadMedia(
+        self, request: pb.UploadMediaRequest, context: Context
+    ) -> pb.UploadMediaResponse:
+        """Store one file sent in one message."""
+        declared = convert.declared_from(request)
+        media = await self._service.uploading.upload(declared, sliced(request.data))
+        return convert.upload_response(media, self._service.links, now=self._service.clock())
+
+    async def UploadMediaStream(
+        self, request_iterator: RequestStream, context: Context
+    ) -> pb.UploadMediaResponse:
+        """Store one file sent in chunks."""
+        stream = ChunkReader(request_iterator)
+        declared = convert.declared_from(await stream.metadata())
+        media = await self._service.uploading.upload(declared, stream.data())
+        return convert.upload_response(media, self._service.links, now=self._service.clock())
+
+    async def GetMedia(self, request: pb.GetMediaRequest, context: Context) -> pb.MediaResponse:
+        """Tell what is known of one medium."""
+        media = await self._service.reading.get(parse_media_id(request.media_id))
+        return self._response(media)
+
+    async def DeleteMedia(
+        self, request: pb.DeleteMediaRequest, context: Context
+    ) -> pb.DeleteMediaResponse:
+        """Delete one medium."""
+        user = parse_user_id(request.user_id)
+        await self._service.deleting.delete(parse_media_id(request.media_id), user=user)
+        return pb.DeleteMediaResponse()
+
+    async def ProcessMedia(
+        self, request: pb.ProcessMediaRequest, context: Context
+    ) -> pb.ProcessMediaResponse:
+        """Have the renditions made anew."""
+        media = await self._service.processing.request(
+            parse_media_id(request.media_id),
+            user=parse_user_id(request.user_id),
+            options=convert.options_from(request),
+        )
+        return pb.ProcessMediaResponse(
+            media_id=media.id, status=convert.status_number(media.status)
+        )
+
+    async def GetSignedUrl(
+        self, request: pb.GetSignedUrlRequest, context: Context
+    ) -> pb.GetSignedUrlResponse:
+        """Sign a URL."""
+        url, expires_at = await self._service.signing.sign(
+            parse_media_id(request.media_id),
+            rendition=request.rendition,
+            expiry_seconds=request.expiry_seconds,
+        )
+        return pb.GetSignedUrlResponse(url=url, expires_at=convert.timestamp(expires_at))
+
+    async def BatchGetMedia(
+        self, request: pb.BatchGetMediaRequest, context: Context
+    ) -> pb.BatchGetMediaResponse:
+        """Tell what is known of many media."""
+        asked = _checked_batch(request.media_ids)
+        ids = {text: media_id for text in asked if (media_id := _parsed(text))}
+        found = await self._service.reading.find(list(dict.fromkeys(ids.values())))
+        messages = {media_id: self._response(media) for media_id, media in found.items()}
+        wanted = [(text, messages.get(ids[text]) if text in ids else None) for text in asked]
+        return pb.BatchGetMediaResponse(
+            media=[message for _, message in wanted if message],
+            missing_ids=[text for text, message in wanted if not message],
+        )
+
+    async def BatchDeleteMedia(
+        self, request: pb.BatchDeleteMediaRequest, context: Context
+    ) -> pb.BatchDeleteMediaResponse:
+        """Delete many media."""
+        user = parse_user_id(request.user_id)
+        ids = _checked_batch(request.media_ids)
+        outcomes = await self._service.deleting.delete_many(ids, user=user)
+        failed = {text: error for text, error in outcomes.items() if error}
+        return pb.BatchDeleteMediaResponse(
+            deleted_count=len(outcomes) - len(failed),
+            failed_ids=list(failed),
+            failures=[_failure(text, error) for text, error in failed.items()],
+        )
+
+    def _response(self, media: Media) -> pb.MediaResponse:
+        return convert.media_response(media, self._service.links, now=self._service.clock())
+
+
+def _checked_batch(ids: Iterable[str]) -> list[str]:
+    asked = list(ids)
+    if not 1 <= len(asked) <= MAX_BATCH:
+        raise InvalidBatch
+    return asked
+
+
+def _parsed(text: str) -> MediaId | None:
+    try:
+        return parse_media_id(text)
+    except InvalidMediaId:
+        return None
+
+
+def _failure(text: str, error: MediaError) -> pb.BatchDeleteFailure:
+    return pb.BatchDeleteFailure(media_id=text, code=error.code, message=str(error))

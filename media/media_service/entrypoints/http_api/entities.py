@@ -1,0 +1,116 @@
+"""What is said of a rendition beside its bytes: its headers, worked out once and remembered."""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import timedelta
+from typing import NamedTuple
+from urllib.parse import quote
+
+from media_service.core.delivering import Delivery
+from media_service.core.media import Visibility
+
+Header = tuple[bytes, bytes]
+
+SAFETY: tuple[Header, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+)
+"""On every answer: whatever a browser is given, it neither guesses its type nor runs it."""
+
+NO_STORE: Header = (b"cache-control", b"no-store")
+_YEAR_SECONDS = 31_536_000
+_REVALIDATED_SECONDS = 60
+_FOREVER: Header = (b"cache-control", b"public, max-age=%d, immutable" % _YEAR_SECONDS)
+_BRIEFLY: Header = (
+    b"cache-control",
+    b"public, max-age=%d, must-revalidate" % _REVALIDATED_SECONDS,
+)
+
+_REMEMBERED = 4096
+_EXTENSIONS = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "audio/mpeg": ".mp3",
+    "audio/mp4": ".m4a",
+    "audio/ogg": ".ogg",
+    "application/pdf": ".pdf",
+}
+_INERT = re.compile(r"(?:image|video|audio)/[a-z0-9.-]+")
+"""Types that no browser runs; `image/svg+xml` is not among them."""
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")
+_UNSAFE_IN_QUOTES = re.compile(r"[^ !#$&'()+,\-.0-9;=@A-Z\[\]^_`a-z{}~]")
+_PLAIN_IN_EXTENDED = "!#$&+-.^_`|~"
+
+
+class Entity(NamedTuple):
+    """A rendition's tag, and the headers that are the same for all of it and any part."""
+
+    etag: bytes
+    size_bytes: int
+    headers: tuple[Header, ...]
+    whole: tuple[Header, ...]
+    """The same headers, with the length of the whole."""
+
+
+def describe(delivery: Delivery) -> Entity:
+    """What is said of what is delivered."""
+    stored = delivery.stored
+    return _describe(
+        stored.checksum, stored.size_bytes, stored.content_type, delivery.media.filename
+    )
+
+
+@functools.lru_cache(_REMEMBERED)
+def _describe(checksum: str, size_bytes: int, content_type: str, filename: str) -> Entity:
+    etag = b'"%s"' % checksum[:32].encode()
+    headers = (
+        (b"content-type", content_type.encode("ascii")),
+        (b"etag", etag),
+        (b"accept-ranges", b"bytes"),
+        (b"content-disposition", content_disposition(content_type, filename).encode("ascii")),
+        *SAFETY,
+    )
+    whole = (*headers, (b"content-length", b"%d" % size_bytes))
+    return Entity(etag, size_bytes, headers, whole)
+
+
+def content_disposition(content_type: str, filename: str) -> str:
+    """How to show a content and what to call it (RFC 6266), in plain visible ASCII.
+
+    The name ends as the type says, whatever it ended with.
+    """
+    kind = "inline" if _INERT.fullmatch(content_type) else "attachment"
+    name = _EXTENSION.sub("", filename) + _EXTENSIONS.get(content_type, ".bin")
+    plain = _UNSAFE_IN_QUOTES.sub("_", name)
+    value = f'{kind}; filename="{plain}"'
+    if plain != name:
+        extended = quote(name, safe=_PLAIN_IN_EXTENDED, errors="replace")
+        value += f"; filename*=UTF-8''{extended}"
+    return value
+
+
+def cache_control(delivery: Delivery) -> Header:
+    """How long, and by whom, the delivery may be kept."""
+    is_public = delivery.media.visibility is Visibility.PUBLIC
+    if delivery.lasting is None and is_public:
+        return _FOREVER if delivery.is_exact else _BRIEFLY
+    scope = b"public" if is_public else b"private"
+    if delivery.is_exact:
+        seconds, then = _seconds(delivery.lasting, _YEAR_SECONDS), b"immutable"
+    else:
+        seconds, then = _seconds(delivery.lasting, _REVALIDATED_SECONDS), b"must-revalidate"
+    if not is_public:
+        return (b"cache-control", b"private, max-age=%d" % seconds)
+    return (b"cache-control", b"%s, max-age=%d, %s" % (scope, seconds, then))
+
+
+def _seconds(lasting: timedelta | None, most: int) -> int:
+    return most if lasting is None else min(most, int(lasting.total_seconds()))

@@ -1,0 +1,209 @@
+"""Blobs on a local disk: a file per key, in folders that spread them.
+
+The order that makes a put survive a power cut: the file's bytes are fsynced before it gets its
+name; then the rename; then the folder. A folder that this process has not seen yet is made (if it
+must) and its parent fsynced, whoever made it: that one may have died before its own fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from media_service.core.blobs import original_key, parse_key, rendition_key
+from media_service.core.media import Sha256
+from media_service.core.ports import OpenBlob, StagedFile
+from media_service.infra.blobs.disk import (
+    FOLDER_MODE,
+    Disk,
+    OnLostWrite,
+    end_process,
+    open_disk,
+)
+from media_service.infra.blobs.reading import LargeFile, read_small
+from media_service.infra.blobs.verified import RecentBytes, Verdicts, VerifiedBytes, Wanted
+
+_KINDS = ("originals", "renditions")
+_FOLDER = re.compile(r"(?:originals|renditions)/(?:[0-9a-f]{2}/){0,2}")
+_SMALL_BYTES = 1024 * 1024
+MEMORY_BYTES = 32 * 1024 * 1024
+_MAX_VERDICTS = 10_000
+_MAX_LASTING_FOLDERS = 20_000
+
+
+class LocalBlobs:
+    """Blobs in a folder on a local disk. Small ones are remembered once they are verified."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        disk: Disk,
+        memory_bytes: int = MEMORY_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._recent = RecentBytes(max_bytes=memory_bytes, clock=clock)
+        self._verdicts = Verdicts(max_entries=_MAX_VERDICTS, clock=clock)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._lasting: set[str] = set()
+
+    async def put(self, key: str, staged: StagedFile) -> None:
+        """Return once the staged bytes lie under the key and survive a power cut.
+
+        The staged file must be on the same file system; it is moved away.
+        Raises StorageFull, StorageUnavailable.
+        """
+        path = self._path(key)
+        await staged.flush()
+        try:
+            await self._disk.run(self._place, staged.path, path)
+        finally:
+            self._recent.drop(key)
+
+    def open(
+        self, key: str, *, size_bytes: int, sha256: Sha256
+    ) -> AbstractAsyncContextManager[OpenBlob]:
+        """The bytes, checked against size and hash; small ones may come from memory.
+
+        Raises MediaDamaged if they are missing or others, StorageUnavailable.
+        """
+        wanted = Wanted(key, size_bytes, sha256)
+        return self._recent.get(wanted) or self._opening(wanted)
+
+    @asynccontextmanager
+    async def local_copy(self, key: str, *, size_bytes: int, sha256: Sha256) -> AsyncIterator[Path]:
+        """The very file, checked as by `open` but never from memory; to read only."""
+        async with self._large(Wanted(key, size_bytes, sha256)):
+            yield self._path(key)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove the keys; those that are not there are no error."""
+        folders: dict[Path, dict[str, Path]] = {}
+        for key in keys:
+            path = self._path(key)
+            folders.setdefault(path.parent, {})[key] = path
+        for folder, paths in folders.items():
+            try:
+                await self._disk.run(self._remove, folder, paths)
+            finally:
+                for key in paths:
+                    self._recent.drop(key)
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Every key in the folder, listed as the caller comes to it."""
+        if not _FOLDER.fullmatch(prefix):
+            raise ValueError(f"not a folder of blobs: {prefix!r}")
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            for name in await self._disk.run(_list, self._folder / folder):
+                if _is_key(folder + name):
+                    yield folder + name
+                elif _FOLDER.fullmatch(f"{folder}{name}/"):
+                    folders.append(f"{folder}{name}/")
+
+    @asynccontextmanager
+    async def _opening(self, wanted: Wanted) -> AsyncIterator[OpenBlob]:
+        if wanted.size_bytes <= _SMALL_BYTES:
+            yield await self._small(wanted)
+        else:
+            async with self._large(wanted) as file:
+                yield file
+
+    async def _small(self, wanted: Wanted) -> VerifiedBytes:
+        path = self._path(wanted.key)
+        async with self._turn(wanted.key):
+            if held := self._recent.get(wanted):
+                return held
+            drops = self._recent.drops
+            content = await self._disk.run(read_small, path, wanted)
+            return self._recent.remember(wanted, content, drops=drops)
+
+    @asynccontextmanager
+    async def _large(self, wanted: Wanted) -> AsyncIterator[LargeFile]:
+        file = LargeFile(self._disk, verdicts=self._verdicts)
+        try:
+            async with self._turn(wanted.key):
+                await file.open(self._path(wanted.key), wanted)
+            yield file
+        finally:
+            file.close()
+
+    def _turn(self, key: str) -> asyncio.Lock:
+        """Held while a key is verified: those who come meanwhile wait for the verdict."""
+        return self._turns.setdefault(key, asyncio.Lock())
+
+    def _path(self, key: str) -> Path:
+        if not _is_key(key):
+            raise ValueError(f"not a key of blobs: {key!r}")
+        return self._folder / key
+
+    def _place(self, staged: Path, path: Path) -> None:
+        self._make_lasting(path.parent.parent)
+        self._make_lasting(path.parent)
+        try:
+            os.replace(staged, path)  # noqa: PTH105 - raises the same, at a third of the time
+        except FileNotFoundError:
+            # Somebody may have removed an empty folder: the next attempt will make it.
+            self._lasting.clear()
+            raise
+        self._disk.sync_folder(path.parent)
+
+    def _make_lasting(self, folder: Path) -> None:
+        """Make sure that the folder is there and stays there, once in this process."""
+        if str(folder) in self._lasting:
+            return
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        self._disk.sync_folder(folder.parent)
+        if len(self._lasting) >= _MAX_LASTING_FOLDERS:
+            self._lasting.clear()
+        self._lasting.add(str(folder))
+
+    def _remove(self, folder: Path, paths: Mapping[str, Path]) -> None:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self._disk.sync_folder(folder)
+
+
+@asynccontextmanager
+async def open_local_blobs(
+    folder: Path,
+    *,
+    memory_bytes: int = MEMORY_BYTES,
+    on_lost_write: OnLostWrite = end_process,
+) -> AsyncIterator[LocalBlobs]:
+    """Blobs in `folder/originals` and `folder/renditions`, made if need be.
+
+    `memory_bytes` is what small blobs may take in memory; `on_lost_write` is called, in a thread,
+    when fsync fails, and must not return. Raises StorageFull, StorageUnavailable.
+    """
+    with open_disk(on_lost_write=on_lost_write) as disk:
+        for kind in _KINDS:
+            await disk.run(disk.make_folder, folder / kind)
+        yield LocalBlobs(folder, disk=disk, memory_bytes=memory_bytes)
+
+
+def _is_key(key: str) -> bool:
+    """Whether the text is a key to the letter, so that no part of it can lead elsewhere."""
+    parsed = parse_key(key)
+    if parsed is None:
+        return False
+    sha256, recipe = parsed
+    return key == (rendition_key(sha256, recipe) if recipe else original_key(sha256))
+
+
+def _list(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

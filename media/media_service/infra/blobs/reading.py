@@ -1,0 +1,109 @@
+"""Reading blobs from the disk: nothing is given before all of it was compared with its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from media_service.core.errors import MediaDamaged
+from media_service.infra.blobs.disk import Disk, hash_bytes
+from media_service.infra.blobs.verified import PIECE_BYTES, Stamp, Verdicts, Wanted, check_range
+
+_HASHED_AT_ONCE_BYTES = 8 * 1024 * 1024
+_NOT_OPEN = -1
+
+logger = logging.getLogger(__name__)
+
+
+def read_small(path: Path, wanted: Wanted) -> bytes:
+    """The whole blob. Raises MediaDamaged, OSError."""
+    descriptor = _open(path, wanted)
+    try:
+        content = os.pread(descriptor, wanted.size_bytes, 0)
+    finally:
+        os.close(descriptor)
+    if hashlib.sha256(content).hexdigest() != wanted.sha256:
+        raise _damaged(wanted, "its hash is another")
+    return content
+
+
+class LargeFile:
+    """A blob that is read in pieces from a file that was hashed before."""
+
+    def __init__(self, disk: Disk, *, verdicts: Verdicts) -> None:
+        self._disk = disk
+        self._verdicts = verdicts
+        self._descriptor = _NOT_OPEN
+        self._size_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes there are."""
+        return self._size_bytes
+
+    async def open(self, path: Path, wanted: Wanted) -> None:
+        """Open the file and hash it, unless it was not touched since it was hashed last.
+
+        Raises MediaDamaged, StorageUnavailable. Whatever happens, `close` it.
+        """
+        stamp = await self._disk.run(self._open, path, wanted)
+        if self._verdicts.is_right(wanted, stamp):
+            return
+        hasher = hashlib.sha256()
+        # In steps, so that a few large files don't keep all threads from the small ones.
+        for start in range(0, wanted.size_bytes, _HASHED_AT_ONCE_BYTES):
+            end = min(start + _HASHED_AT_ONCE_BYTES, wanted.size_bytes)
+            await self._disk.run(hash_bytes, self._descriptor, hasher, start=start, end=end)
+        if hasher.hexdigest() != wanted.sha256:
+            raise _damaged(wanted, "its hash is another")
+        if stamp == Stamp.of(self._descriptor):
+            self._verdicts.remember(wanted, stamp)
+
+    async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
+        """`length` bytes from `start`, in pieces of at most 256 KB.
+
+        Raises MediaDamaged if the file was cut short meanwhile, StorageUnavailable.
+        """
+        end = check_range(start, length, size_bytes=self._size_bytes)
+        while start < end:
+            size = min(PIECE_BYTES, end - start)
+            piece = await self._disk.run(os.pread, self._descriptor, size, start)
+            if not piece:
+                raise MediaDamaged
+            yield piece
+            start += len(piece)
+
+    def close(self) -> None:
+        """Close the file in the background: the last close of a deleted file frees its blocks."""
+        descriptor, self._descriptor = self._descriptor, _NOT_OPEN
+        if descriptor != _NOT_OPEN:
+            self._disk.begin(lambda: os.close(descriptor))
+
+    def _open(self, path: Path, wanted: Wanted) -> Stamp:
+        self._descriptor = _open(path, wanted)
+        self._size_bytes = wanted.size_bytes
+        return Stamp.of(self._descriptor)
+
+
+def _open(path: Path, wanted: Wanted) -> int:
+    """A descriptor of the blob's file, which has the right size."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        # Without the root of the tree the disk is not there at all, and the blob not damaged.
+        if path.parents[2].is_dir():
+            raise _damaged(wanted, "it is missing") from error
+        raise
+    found = os.fstat(descriptor).st_size
+    if found != wanted.size_bytes:
+        os.close(descriptor)
+        raise _damaged(wanted, f"it has {found} bytes, not {wanted.size_bytes}")
+    return descriptor
+
+
+def _damaged(wanted: Wanted, why: str) -> MediaDamaged:
+    logger.error("damaged blob %s: %s", wanted.key, why)
+    return MediaDamaged()

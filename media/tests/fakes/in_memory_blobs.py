@@ -1,0 +1,167 @@
+"""Blobs and staging without a disk, for tests: quick, and easy to damage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from media_service.core.blobs import original_key, parse_key, rendition_key
+from media_service.core.errors import MediaDamaged, MediaError
+from media_service.core.media import Sha256
+from media_service.core.ports import OpenBlob, StagedFile
+
+_PIECE_BYTES = 256 * 1024
+
+
+class InMemoryFile:
+    """A file in memory that other processes can open by its path, for as long as it is open."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self._descriptor = os.memfd_create("staged")
+        self.path = Path(f"/proc/{os.getpid()}/fd/{self._descriptor}")
+        self.append(content)
+
+    def append(self, content: bytes | memoryview) -> None:
+        os.lseek(self._descriptor, 0, os.SEEK_END)
+        os.write(self._descriptor, content)
+
+    def content(self) -> bytes:
+        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class InMemoryStagedFile:
+    """A staged file; `flushes` counts how often it was made to last."""
+
+    def __init__(self, staging: InMemoryStaging) -> None:
+        self._staging = staging
+        self._file = InMemoryFile()
+        self._known = b""
+        self.flushes = 0
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self._known)
+
+    @property
+    def sha256(self) -> Sha256:
+        return Sha256(hashlib.sha256(self._known).hexdigest())
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        self._staging.fail_if_told()
+        self._file.append(chunk)
+        self._known += bytes(chunk)
+
+    async def absorb(self) -> None:
+        self._staging.fail_if_told()
+        self._known = self._file.content()
+
+    async def flush(self) -> None:
+        self._staging.fail_if_told()
+        self.flushes += 1
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class InMemoryStaging:
+    """Staging; while `failure` is set, everything raises it. `open_files` counts what is there."""
+
+    def __init__(self) -> None:
+        self.failure: MediaError | None = None
+        self.open_files = 0
+
+    @asynccontextmanager
+    async def new(self) -> AsyncIterator[StagedFile]:
+        self.fail_if_told()
+        staged = InMemoryStagedFile(self)
+        self.open_files += 1
+        try:
+            yield staged
+        finally:
+            self.open_files -= 1
+            staged.close()
+
+    async def discard_abandoned(self) -> int:
+        return 0
+
+    def fail_if_told(self) -> None:
+        if self.failure:
+            raise self.failure
+
+
+class _OpenBytes:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self._content)
+
+    async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
+        if not 0 <= start <= start + length <= len(self._content):
+            raise ValueError(f"{length} bytes from {start} are not within {len(self._content)}")
+        for at in range(start, start + length, _PIECE_BYTES):
+            yield self._content[at : min(at + _PIECE_BYTES, start + length)]
+
+
+class InMemoryBlobs:
+    """Blobs; `contents` is theirs to damage. While `failure` is set, everything raises it."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+        self.failure: MediaError | None = None
+
+    async def put(self, key: str, staged: StagedFile) -> None:
+        self._check(key)
+        await staged.flush()
+        self.contents[key] = staged.path.read_bytes()
+
+    @asynccontextmanager
+    async def open(self, key: str, *, size_bytes: int, sha256: Sha256) -> AsyncIterator[OpenBlob]:
+        yield _OpenBytes(self._verified(key, size_bytes, sha256))
+
+    @asynccontextmanager
+    async def local_copy(self, key: str, *, size_bytes: int, sha256: Sha256) -> AsyncIterator[Path]:
+        file = InMemoryFile(self._verified(key, size_bytes, sha256))
+        try:
+            yield file.path
+        finally:
+            file.close()
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._check(key)
+            self.contents.pop(key, None)
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        if prefix.split("/")[0] not in ("originals", "renditions") or not prefix.endswith("/"):
+            raise ValueError(f"not a folder of blobs: {prefix!r}")
+        for key in [key for key in self.contents if key.startswith(prefix)]:
+            yield key
+
+    def _verified(self, key: str, size_bytes: int, sha256: Sha256) -> bytes:
+        self._check(key)
+        content = self.contents.get(key)
+        if content is None or len(content) != size_bytes:
+            raise MediaDamaged
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise MediaDamaged
+        return content
+
+    def _check(self, key: str) -> None:
+        if self.failure:
+            raise self.failure
+        parsed = parse_key(key)
+        made = (rendition_key(*parsed) if parsed[1] else original_key(parsed[0])) if parsed else ""
+        if key != made:
+            raise ValueError(f"not a key of blobs: {key!r}")

@@ -1,0 +1,369 @@
+"""The rows in memory, with the manners of PostgreSQL at READ COMMITTED.
+
+What a transaction changes is seen by others when it commits, all at once. Who changes a row that
+another transaction has changed waits until that is over, and then looks at the row again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from media_service.core.blobs import Blob, BlobState, LockNumber, StoredRendition
+from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
+from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256, UserId
+
+_OVER = (ProcessingStatus.COMPLETED, ProcessingStatus.FAILED)
+_CHANGEABLE = (
+    "filename blurhash status failure_code options renditions policy_version revision "
+    "idempotency_key updated_at deleted_at"
+).split()
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class RowRefused(Exception):
+    """A row broke a rule of the schema: a bug of whoever wrote it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job to develop a revision of a medium."""
+
+    media_id: MediaId
+    revision: int
+
+
+class InMemoryDatabase:
+    """Keeps `core.ports.Database`.
+
+    `calls` counts what was asked, by names such as `media.find` or `commit`; what stands in
+    `before` under such a name is awaited first, and may wait or raise.
+    """
+
+    def __init__(self) -> None:
+        self.media: dict[MediaId, Media] = {}
+        self.blobs: dict[Sha256, Blob] = {}
+        self.renditions: dict[tuple[Sha256, str], StoredRendition] = {}
+        self.jobs: dict[int, QueuedJob] = {}
+        self.calls: collections.Counter[str] = collections.Counter()
+        self.before: dict[str, Callable[[], Awaitable[object]]] = {}
+        self.latest = InMemoryRows(self._statement)
+        self.is_away = False
+        self._starts = 0
+        self._advisory = _Locks()
+        self._rows = _Locks()
+
+    def go_away(self) -> None:
+        """Answer nothing any more; transactions under way are lost."""
+        self.is_away = True
+        self._starts += 1
+
+    def come_back(self) -> None:
+        """Answer again."""
+        self.is_away = False
+
+    @asynccontextmanager
+    async def transaction(self, *locks: LockNumber) -> AsyncIterator[InMemoryRows]:
+        """All or nothing, holding the locks until it is over."""
+        session = _Session(self)
+        try:
+            await self._reach("begin", session)
+            for number in locks:
+                await self._advisory.take(number, session)
+            yield InMemoryRows(lambda name: self._inside(session, name))
+            await self._reach("commit", session)
+            session.commit()
+        finally:
+            self._rows.release(session)
+            self._advisory.release(session)
+
+    @asynccontextmanager
+    async def _inside(self, session: _Session, name: str) -> AsyncIterator[_Session]:
+        await self._reach(name, session)
+        yield session
+
+    @asynccontextmanager
+    async def _statement(self, name: str) -> AsyncIterator[_Session]:
+        """A transaction of one statement."""
+        session = _Session(self)
+        try:
+            await self._reach(name, session)
+            yield session
+            session.commit()
+        finally:
+            self._rows.release(session)
+
+    async def _reach(self, name: str, session: _Session) -> None:
+        self.calls[name] += 1
+        await asyncio.sleep(0)
+        if name in self.before:
+            await self.before[name]()
+        if self.is_away or session.start != self._starts:
+            raise DatabaseUnavailable
+
+    async def hold_row(self, row: Hashable, session: _Session) -> None:
+        """Wait until no other transaction has changed the row, and be the one who does."""
+        await self._rows.take(row, session)
+
+    @property
+    def starts(self) -> int:
+        """How often it went away; who began before then is lost."""
+        return self._starts
+
+
+Statement = Callable[[str], AbstractAsyncContextManager["_Session"]]
+
+
+class _Locks:
+    """Locks by name, each held by one session until it lets go of all of them."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Hashable, asyncio.Lock] = {}
+        self._held: dict[_Session, dict[Hashable, asyncio.Lock]] = {}
+
+    async def take(self, name: Hashable, session: _Session) -> None:
+        held = self._held.setdefault(session, {})
+        if name not in held:
+            lock = self._locks.setdefault(name, asyncio.Lock())
+            await lock.acquire()
+            held[name] = lock
+
+    def release(self, session: _Session) -> None:
+        for lock in self._held.pop(session, {}).values():
+            lock.release()
+
+
+class _View(Generic[K, V]):
+    """A table as one transaction sees it: what is committed, under what it changed itself."""
+
+    def __init__(self, committed: dict[K, V]) -> None:
+        self._committed = committed
+        self._changed: dict[K, V | None] = {}
+
+    def get(self, key: K) -> V | None:
+        return self._changed[key] if key in self._changed else self._committed.get(key)
+
+    def put(self, key: K, row: V | None) -> None:
+        self._changed[key] = row
+
+    def rows(self) -> list[V]:
+        seen: dict[K, V | None] = {**self._committed, **self._changed}
+        return [row for row in seen.values() if row is not None]
+
+    def commit(self) -> None:
+        for key, row in self._changed.items():
+            if row is None:
+                self._committed.pop(key, None)
+            else:
+                self._committed[key] = row
+
+
+class _Session:
+    """What one transaction sees and has changed."""
+
+    def __init__(self, database: InMemoryDatabase) -> None:
+        self.start = database.starts
+        self.media = _View(database.media)
+        self.blobs = _View(database.blobs)
+        self.renditions = _View(database.renditions)
+        self.jobs: list[QueuedJob] = []
+        self._database = database
+
+    async def hold(self, *row: Hashable) -> None:
+        await self._database.hold_row(row, self)
+
+    def commit(self) -> None:
+        for view in (self.media, self.blobs, self.renditions):
+            view.commit()
+        for job in self.jobs:
+            self._database.jobs[len(self._database.jobs) + 1] = job
+
+
+class InMemoryRows:
+    """All rows, through one way of running statements."""
+
+    def __init__(self, statement: Statement) -> None:
+        self.media = InMemoryMedia(statement)
+        self.blobs = InMemoryBlobRows(statement)
+        self.renditions = InMemoryRenditions(statement)
+        self.jobs = InMemoryJobs(statement)
+
+
+class InMemoryMedia:
+    """Keeps `core.ports.MediaRows`."""
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+
+    async def find(self, ids: Sequence[MediaId]) -> dict[MediaId, Media]:
+        """Those that are there."""
+        async with self._statement("media.find") as session:
+            found = ((media_id, session.media.get(media_id)) for media_id in ids)
+            return {media_id: media for media_id, media in found if media}
+
+    async def find_by_idempotency_key(self, owner: UserId, key: str) -> Media | None:
+        """The medium this owner uploaded under this key, unless it was deleted."""
+        async with self._statement("media.find_by_idempotency_key") as session:
+            return _by_key(session, owner, key)
+
+    async def insert(self, media: Media) -> None:
+        """Add a row. Raises IdempotencyKeyReused if owner and key are taken."""
+        async with self._statement("media.insert") as session:
+            await session.hold("media", media.id)
+            await session.hold("key", media.owner, media.idempotency_key or media.id)
+            _require_text(media)
+            if session.media.get(media.id) or not session.blobs.get(media.sha256):
+                raise RowRefused
+            if _by_key(session, media.owner, media.idempotency_key):
+                raise IdempotencyKeyReused
+            session.media.put(media.id, media)
+
+    async def update(self, media: Media, *, revision: int) -> bool:
+        """Write what can change, if the row may still change so."""
+        async with self._statement("media.update") as session:
+            await session.hold("media", media.id)
+            _require_text(media)
+            found = session.media.get(media.id)
+            if found is None or found.deleted_at or found.revision != revision:
+                return False
+            if found.status in _OVER and media.revision == revision and not media.deleted_at:
+                return False
+            await session.hold("key", found.owner, found.idempotency_key or found.id)
+            changes = {name: getattr(media, name) for name in _CHANGEABLE}
+            session.media.put(media.id, dataclasses.replace(found, **changes))
+            return True
+
+    async def expired(self, now: datetime, *, limit: int) -> list[Media]:
+        """Media past their expiry that are not deleted yet."""
+        async with self._statement("media.expired") as session:
+            found = [
+                (media.expires_at, media)
+                for media in session.media.rows()
+                if media.expires_at and media.expires_at <= now and not media.deleted_at
+            ]
+            return [media for _, media in sorted(found, key=lambda pair: pair[0])][:limit]
+
+
+def _by_key(session: _Session, owner: UserId, key: str) -> Media | None:
+    live = (m for m in session.media.rows() if key and not m.deleted_at)
+    return next((m for m in live if (m.owner, m.idempotency_key) == (owner, key)), None)
+
+
+def _require_text(media: Media) -> None:
+    """PostgreSQL's text holds no NUL."""
+    if any("\0" in str(getattr(media, field.name)) for field in dataclasses.fields(media)):
+        raise RowRefused
+
+
+class InMemoryBlobRows:
+    """Keeps `core.ports.BlobRows`."""
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+
+    async def find(self, sha256s: Sequence[Sha256]) -> dict[Sha256, Blob]:
+        """Those that are there, live or condemned."""
+        async with self._statement("blobs.find") as session:
+            found = ((sha256, session.blobs.get(sha256)) for sha256 in sha256s)
+            return {sha256: blob for sha256, blob in found if blob}
+
+    async def keep(self, blob: Blob) -> None:
+        """Add the blob, or revive it if it was condemned."""
+        async with self._statement("blobs.keep") as session:
+            await session.hold("blob", blob.sha256)
+            kept = session.blobs.get(blob.sha256) or blob
+            live = dataclasses.replace(kept, state=BlobState.LIVE, condemned_at=None)
+            session.blobs.put(blob.sha256, live)
+
+    async def condemn_unheld(self, sha256: Sha256, *, now: datetime) -> None:
+        """Condemn the blob if no medium that is not deleted holds it."""
+        async with self._statement("blobs.condemn_unheld") as session:
+            await session.hold("blob", sha256)
+            blob = session.blobs.get(sha256)
+            if blob and blob.state is BlobState.LIVE and not _is_held(session, sha256):
+                condemned = dataclasses.replace(blob, state=BlobState.CONDEMNED, condemned_at=now)
+                session.blobs.put(sha256, condemned)
+
+    async def condemned(self, before: datetime, *, limit: int) -> list[Sha256]:
+        """Blobs condemned before this moment."""
+        async with self._statement("blobs.condemned") as session:
+            found = [
+                (blob.condemned_at, blob.sha256)
+                for blob in session.blobs.rows()
+                if blob.condemned_at and blob.condemned_at <= before
+            ]
+            return [sha256 for _, sha256 in sorted(found)][:limit]
+
+    async def remove(self, sha256: Sha256) -> None:
+        """Remove the blob's row and those of its renditions."""
+        async with self._statement("blobs.remove") as session:
+            await session.hold("blob", sha256)
+            if _is_held(session, sha256):
+                raise RowRefused
+            session.blobs.put(sha256, None)
+            for rendition in session.renditions.rows():
+                if rendition.source == sha256:
+                    session.renditions.put((sha256, rendition.recipe_key), None)
+            for media in session.media.rows():
+                if media.sha256 == sha256:
+                    session.media.put(media.id, dataclasses.replace(media, sha256=Sha256("")))
+
+
+def _is_held(session: _Session, sha256: Sha256) -> bool:
+    return any(m.sha256 == sha256 and not m.deleted_at for m in session.media.rows())
+
+
+class InMemoryRenditions:
+    """Keeps `core.ports.RenditionRows`."""
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+
+    async def find(
+        self, source: Sha256, *, recipe_keys: Iterable[str]
+    ) -> dict[str, StoredRendition]:
+        """Those that are there, by recipe key."""
+        async with self._statement("renditions.find") as session:
+            found = ((key, session.renditions.get((source, key))) for key in recipe_keys)
+            return {key: rendition for key, rendition in found if rendition}
+
+    async def find_version(self, source: Sha256, *, version: str) -> StoredRendition | None:
+        """One made by the recipe of this version."""
+        async with self._statement("renditions.find_version") as session:
+            if "\0" in version:
+                raise RowRefused
+            made = (r for r in session.renditions.rows() if r.source == source)
+            return next((r for r in made if r.version == version), None)
+
+    async def made_of(self, sources: Sequence[Sha256]) -> list[StoredRendition]:
+        """Every one made of these originals."""
+        async with self._statement("renditions.made_of") as session:
+            return [r for r in session.renditions.rows() if r.source in sources]
+
+    async def put(self, renditions: Sequence[StoredRendition]) -> None:
+        """Add them, or replace those of the same recipe."""
+        async with self._statement("renditions.put") as session:
+            for rendition in renditions:
+                await session.hold("rendition", rendition.source, rendition.recipe_key)
+                if not session.blobs.get(rendition.source):
+                    raise RowRefused
+                session.renditions.put((rendition.source, rendition.recipe_key), rendition)
+
+
+class InMemoryJobs:
+    """Keeps `core.ports.Jobs`."""
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+
+    async def enqueue_developing(self, media: Media) -> None:
+        """Have the renditions of this revision of the medium made."""
+        async with self._statement("jobs.enqueue_developing") as session:
+            session.jobs.append(QueuedJob(media.id, media.revision))

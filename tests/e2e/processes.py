@@ -1,0 +1,139 @@
+"""Real processes of the media service, driven from outside only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from media_proto import media_service_pb2 as pb
+from media_proto import media_service_pb2_grpc as pb_grpc
+
+START_SECONDS = 60
+MESSAGE_BYTES = 101 * 1024 * 1024
+
+
+def free_port() -> int:
+    """A port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mediad:
+    """One `mediad serve`. Its folder, ports and settings outlive kills and restarts."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.http_port = free_port()
+        self.grpc_port = free_port()
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("MEDIAD_")}
+        return {
+            **kept,
+            "MEDIAD_DATA_DIR": str(self.folder / "data"),
+            "MEDIAD_PORT": str(self.http_port),
+            "MEDIAD_GRPC_PORT": str(self.grpc_port),
+            **self._settings,
+        }
+
+    def start(self) -> None:
+        """Start and wait until it is ready."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "media_service", "serve"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"mediad did not start:\n{self.log}")
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(urllib.request.urlopen(f"{self.base_url}/readyz", timeout=2).status == 200)
+        return False
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another `mediad` command with the same settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "media_service", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def kill(self) -> None:
+        """As a power cut of the process: kill -9."""
+        assert self._process
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self, *, timeout: float = 30) -> int:
+        """SIGTERM; its exit status."""
+        assert self._process
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout)
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(
+            f"127.0.0.1:{self.grpc_port}",
+            options=[("grpc.max_send_message_length", MESSAGE_BYTES)],
+        )
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Mediad]:
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
+
+def stub(channel: grpc.aio.Channel) -> pb_grpc.MediaServiceAsyncStub:
+    return pb_grpc.MediaServiceStub(channel)  # type: ignore[return-value]
+
+
+def upload_request(data: bytes, **fields: object) -> pb.UploadMediaRequest:
+    """An upload of a profile picture by `alice`, unless said otherwise."""
+    given: dict[str, object] = {
+        "data": data,
+        "filename": "photo.jpg",
+        "content_type": "image/jpeg",
+        "user_id": "alice",
+        "purpose": pb.PROFILE_PICTURE,
+    }
+    return pb.UploadMediaRequest(**(given | fields))  # type: ignore[arg-type]
