@@ -32,11 +32,15 @@ def paint() -> Image.Image:
     picture = dusk + (glow - dusk) * np.clip(y / 0.62, 0, 1)[..., None] ** 1.6
     sun = np.exp(-(((x - 0.68) * 4 / 3) ** 2 + (y - 0.47) ** 2) / 0.0035)[..., None]
     picture = picture + (np.array([255, 244, 214]) - picture) * np.clip(sun * 1.4, 0, 1)
-    layers = ((3, 0.50, 0.05, (96, 74, 110)), (8, 0.56, 0.04, (62, 50, 84)), (21, 0.61, 0.02, (34, 32, 58)))
+    layers = (
+        (3, 0.50, 0.05, (96, 74, 110)),
+        (8, 0.56, 0.04, (62, 50, 84)),
+        (21, 0.61, 0.02, (34, 32, 58)),
+    )
     for seed, height, roughness, colour in layers:
         line = ridge(x, seed=seed, height=height, roughness=roughness)
         picture = np.where((y > line)[..., None], np.array(colour, float), picture)
-    mirror = picture[:: -1][: int(HEIGHT * 0.36)] * 0.72 + np.array([8, 14, 30])
+    mirror = picture[::-1][: int(HEIGHT * 0.36)] * 0.72 + np.array([8, 14, 30])
     ripples = np.sin(y * 900 + np.sin(x * 40) * 3)[int(HEIGHT * 0.64) :, :, None] * 7
     picture[int(HEIGHT * 0.64) :] = mirror[: HEIGHT - int(HEIGHT * 0.64)] + ripples
     noise = np.random.default_rng(1).normal(0, 4, picture.shape)

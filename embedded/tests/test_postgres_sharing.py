@@ -109,6 +109,20 @@ async def test_a_server_killed_with_all_its_processes_recovers(
         assert await ask(url, "SELECT n FROM kept") == 7
 
 
+async def test_a_server_that_replays_its_log_ends_with_its_killed_owner_too(
+    folder: Path, open_elsewhere: OpenElsewhere
+) -> None:
+    owner, _ = await open_elsewhere("postgres", folder)
+    postmaster = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    child = next(pid for pid in processes_of(folder) if pid != postmaster)
+
+    os.kill(child, signal.SIGKILL)
+    await asyncio.sleep(0.03)
+    await kill(owner)
+
+    assert await all_end(folder, within_seconds=3)
+
+
 async def test_a_second_process_attaches_and_leaves_the_server_running(
     folder: Path, open_elsewhere: OpenElsewhere
 ) -> None:

@@ -82,8 +82,13 @@ def doctor() -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--purpose", type=click.Choice(_PURPOSES), default="PROFILE_PICTURE",
-              show_default=True, help="What the files are for; limits and sizes hang on it.")
+@click.option(
+    "--purpose",
+    type=click.Choice(_PURPOSES),
+    default="PROFILE_PICTURE",
+    show_default=True,
+    help="What the files are for; limits and sizes hang on it.",
+)
 @click.option("--user-id", default="demo", show_default=True, help="Who will own them.")
 @click.option("--address", help="Where the service listens; by default as set here.")
 @click.option("--token", envvar="MEDIAD_TOKEN", default="", help="A service token, if it asks.")
@@ -108,8 +113,12 @@ def upload(
 
 
 @main.command()
-@click.option("--grace", type=click.IntRange(min=0), metavar="SECONDS",
-              help="Keep contents nobody holds for this long; by default as set.")
+@click.option(
+    "--grace",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="Keep contents nobody holds for this long; by default as set.",
+)
 def sweep(grace: int | None) -> None:
     """Remove what nobody holds any more: deleted contents, expired media, crash left-overs.
 

@@ -24,7 +24,8 @@ from media_service.core.reading import Reading
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
-from media_service.infra.blobs.local import LocalBlobs, LocalStaging
+from media_service.infra.blobs.local import open_local_blobs
+from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.memory.cache import InProcessCache
@@ -73,15 +74,15 @@ async def open_media_service(settings: Settings) -> AsyncIterator[Opened]:
     """Open what the core needs, hand it over, close in reverse order."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        cells = await enter(Cells(settings.cells))
+        cells = await enter(Cells(size=settings.cells))
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
         database = await enter(
             open_database(database_url, max_connections=settings.max_connections)
         )
         blob_folder = _blob_folder(settings)
-        blobs = await enter(LocalBlobs(blob_folder))
-        staging = await enter(LocalStaging(blob_folder))
+        blobs = await enter(open_local_blobs(blob_folder))
+        staging = await enter(open_local_staging(blob_folder))
         cache = await _open_cache(stack, settings, database_url)
         codecs = ImageCodecs(cells)
         signer = Signer(_signing_keys(settings))
@@ -139,8 +140,17 @@ async def open_media_service(settings: Settings) -> AsyncIterator[Opened]:
             service=service,
             database_url=database_url,
             checks={"database": database.check, "storage": staging.check},
-            decoders=codecs.capabilities,
+            decoders=lambda: _decoders(codecs, cells),
         )
+
+
+def _decoders(codecs: ImageCodecs, cells: Cells) -> Mapping[str, object]:
+    """What is decoded, by which versions, and how cells are confined."""
+    return {
+        "formats": sorted(codecs.formats()),
+        "versions": codecs.versions(),
+        "sandbox": list(cells.sandbox()),
+    }
 
 
 def _blob_folder(settings: Settings) -> Path:

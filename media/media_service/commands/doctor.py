@@ -78,8 +78,7 @@ async def _cache(settings: Settings) -> str:
     return "Redis answers"
 
 
-async def _decoders(settings: Settings) -> str:
-    async with Cells(1) as cells:
-        codecs = ImageCodecs(cells)
-        names = ", ".join(sorted(format.name for format in codecs.formats()))
-    return f"{names}"
+async def _decoders(_settings: Settings) -> str:
+    async with Cells(size=1) as cells:
+        names = sorted(format.name for format in ImageCodecs(cells).formats())
+        return f"{', '.join(names)}; cells confined by {', '.join(cells.sandbox())}"

@@ -14,6 +14,11 @@ _SHARED: tuple[Processor, ...] = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    # Local variables may hold what must not be in a log.
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_logs(log_format: str) -> None:
     """Log to stderr: `json`, `text`, or `auto` (text on a terminal)."""
@@ -42,4 +47,4 @@ def configure_logs(log_format: str) -> None:
 def _renderers(*, as_text: bool) -> list[Processor]:
     if as_text:
         return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    return [_TRACEBACKS, structlog.processors.JSONRenderer()]

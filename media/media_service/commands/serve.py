@@ -38,9 +38,7 @@ async def serve(settings: Settings) -> None:
                 capabilities=opened.decoders,
                 is_draining=stop.is_set,
             )
-            await stack.enter_async_context(
-                serve_http(app, host=settings.host, port=settings.port)
-            )
+            await stack.enter_async_context(serve_http(app, host=settings.host, port=settings.port))
         if "grpc" in settings.role_names:
             await stack.enter_async_context(serve_grpc(opened.service, _grpc(settings)))
         _say_ready(settings)

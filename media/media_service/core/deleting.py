@@ -24,7 +24,7 @@ class Deleting:
         Raises MediaNotFound, NotTheOwner (see `require_owner`), DatabaseUnavailable.
         """
         found = await self._database.latest.media.find([media_id])
-        media = require_owner(found.get(media_id), user)
+        media = require_owner(found.get(media_id), user, now=self._clock())
         if media.deleted_at is None:
             await self.remove(media)
 

@@ -37,6 +37,18 @@ class DevelopingLimits:
     waiting: int = 256
 
 
+class _Source:
+    """What the tasks that are at one source, or wait for it, share.
+
+    `renewed`: what was damaged and has been made anew meanwhile. It may be equal to what it
+    replaced, byte for byte, so only this tells those who saw the damage that it is healed.
+    """
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.renewed: set[StoredRendition] = set()
+
+
 class Developing:
     """Makes what is missing of a medium's renditions, all from one decode."""
 
@@ -56,9 +68,7 @@ class Developing:
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.at_once)
         self._waiting = 0
-        self._sources: weakref.WeakValueDictionary[Sha256, asyncio.Lock] = (
-            weakref.WeakValueDictionary()
-        )
+        self._sources: weakref.WeakValueDictionary[Sha256, _Source] = weakref.WeakValueDictionary()
         self._known: OrderedDict[tuple[Sha256, str], StoredRendition] = OrderedDict()
 
     def known(self, source: Sha256, recipe: Recipe) -> StoredRendition | None:
@@ -98,12 +108,16 @@ class Developing:
             raise DecoderUnavailable
         self._waiting += 1
         try:
-            async with self._sources.setdefault(source, asyncio.Lock()):
+            shared = self._sources.setdefault(source, _Source())
+            async with shared.turn:
+                damaged = None if damaged in shared.renewed else damaged
                 made = await self._made(self._database.latest, source, recipes, damaged)
-                if len(made) == len(recipes):
-                    return made
-                async with self._slots:
-                    return await self._develop_missing(source, recipes, damaged)
+                if len(made) < len(recipes):
+                    async with self._slots:
+                        made = await self._develop_missing(source, recipes, damaged)
+                if damaged:
+                    shared.renewed.add(damaged)
+                return made
         finally:
             self._waiting -= 1
 

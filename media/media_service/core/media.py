@@ -109,7 +109,7 @@ class Media:
         )
 
 
-def require_owner(media: Media | None, user: UserId) -> Media:
+def require_owner(media: Media | None, user: UserId, *, now: datetime) -> Media:
     """The medium, if this user owns it.
 
     Raises MediaNotFound when there is none, or it is private or gone and another's, so that
@@ -118,7 +118,7 @@ def require_owner(media: Media | None, user: UserId) -> Media:
     if media is None:
         raise MediaNotFound
     if media.owner != user:
-        hidden = media.visibility is Visibility.PRIVATE or media.deleted_at is not None
+        hidden = media.visibility is Visibility.PRIVATE or media.is_gone(now)
         raise MediaNotFound if hidden else NotTheOwner
     return media
 

@@ -49,7 +49,7 @@ class Processing:
         Raises MediaNotFound, NotTheOwner, DatabaseUnavailable.
         """
         found = await self._database.latest.media.find([media_id])
-        media = self._live(require_owner(found.get(media_id), user))
+        media = self._live(require_owner(found.get(media_id), user, now=self._clock()))
         await self._cache.drop([media_id])
         async with self._database.transaction(content_lock(media.sha256)) as rows:
             media = self._live((await rows.media.find([media_id])).get(media_id))

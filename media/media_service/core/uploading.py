@@ -61,7 +61,7 @@ class Uploading:
             format = await admission.receive(staged, chunks)
             if earlier := await self._earlier(self._database.latest, declared, staged.sha256):
                 return earlier
-            blob, _ = await asyncio.gather(self._inspected(staged, format), staged.flush())
+            blob = await self._inspected_and_flushed(staged, format)
             return await self._store(declared, policy, blob, staged)
 
     async def _earlier(self, rows: Rows, declared: Declared, sha256: Sha256) -> Media | None:
@@ -72,6 +72,14 @@ class Uploading:
         if earlier and (earlier.sha256, earlier.purpose) != (sha256, declared.purpose):
             raise IdempotencyKeyReused
         return earlier
+
+    async def _inspected_and_flushed(self, staged: StagedFile, format: Format) -> Blob:
+        """Both at once; and both are over, however this ends, before the staged file goes."""
+        flushing = asyncio.create_task(staged.flush())
+        try:
+            return await self._inspected(staged, format)
+        finally:
+            await flushing
 
     async def _inspected(self, staged: StagedFile, format: Format) -> Blob:
         """The blob these bytes are; equal bytes are decoded only once."""
@@ -93,13 +101,14 @@ class Uploading:
             if earlier := await self._earlier(rows, declared, blob.sha256):
                 return earlier
             known = await rows.blobs.find([blob.sha256])
-            await self._blobs.put(original_key(blob.sha256), staged)
             await rows.blobs.keep(blob)
             media = self._media(declared, policy, blob, is_known=bool(known))
             media = await _with_what_is_made(rows, media)
             await rows.media.insert(media)
             if media.status is ProcessingStatus.PENDING:
                 await rows.jobs.enqueue_developing(media)
+            # Last, so that whatever the rows refuse leaves no bytes behind.
+            await self._blobs.put(original_key(blob.sha256), staged)
         return media
 
     def _media(self, declared: Declared, policy: Policy, blob: Blob, *, is_known: bool) -> Media:
@@ -140,7 +149,9 @@ class _Admission:
         self._policy = policy
         self._formats = formats
 
-    async def receive(self, staged: StagedFile, chunks: AsyncIterator[bytes | memoryview]) -> Format:
+    async def receive(
+        self, staged: StagedFile, chunks: AsyncIterator[bytes | memoryview]
+    ) -> Format:
         """Write the chunks to the staged file; what format they are."""
         head, format, limit = bytearray(), None, self._policy.most_bytes
         if (self._declared.size_bytes or 0) > limit:
@@ -151,11 +162,14 @@ class _Admission:
                 if len(head) == SNIFF_BYTES:
                     format = self._admit(bytes(head))
                     limit = self._policy.max_bytes[format.media_type]
-            if staged.size_bytes + len(chunk) > limit:
+            if max(staged.size_bytes + len(chunk), self._declared.size_bytes or 0) > limit:
                 raise FileTooLarge
             await staged.write(chunk)
         self._check_whole(staged)
-        return format or self._admit(bytes(head))
+        format = format or self._admit(bytes(head))
+        if staged.size_bytes > self._policy.max_bytes[format.media_type]:
+            raise FileTooLarge
+        return format
 
     def _admit(self, head: bytes) -> Format:
         if len(head) < SMALLEST_FILE_BYTES:

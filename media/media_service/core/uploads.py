@@ -73,7 +73,7 @@ def safe_filename(text: str) -> str:
         raise InvalidFilename
     visible = "".join(c for c in text if unicodedata.category(c)[0] not in "CZ" or c == " ")
     name = re.split(r"[/\\:]", visible)[-1].strip(" .")
-    return _shortened(name) or "file"
+    return _shortened(name).rstrip(" .") or "file"
 
 
 def _shortened(name: str) -> str:

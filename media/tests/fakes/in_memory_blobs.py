@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -144,7 +145,7 @@ class InMemoryBlobs:
             self.contents.pop(key, None)
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
-        if prefix.split("/")[0] not in ("originals", "renditions") or not prefix.endswith("/"):
+        if not re.fullmatch(r"(originals|renditions)/([0-9a-f]{2}/){0,2}", prefix):
             raise ValueError(f"not a folder of blobs: {prefix!r}")
         for key in [key for key in self.contents if key.startswith(prefix)]:
             yield key
@@ -161,7 +162,7 @@ class InMemoryBlobs:
     def _check(self, key: str) -> None:
         if self.failure:
             raise self.failure
-        parsed = parse_key(key)
-        made = (rendition_key(*parsed) if parsed[1] else original_key(parsed[0])) if parsed else ""
-        if key != made:
+        sha256, recipe = parse_key(key) or (Sha256(""), "")
+        made = rendition_key(sha256, recipe) if recipe else original_key(sha256)
+        if not sha256 or key != made:
             raise ValueError(f"not a key of blobs: {key!r}")

@@ -20,9 +20,18 @@ from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256, U
 
 _OVER = (ProcessingStatus.COMPLETED, ProcessingStatus.FAILED)
 _CHANGEABLE = (
-    "filename blurhash status failure_code options renditions policy_version revision "
-    "idempotency_key updated_at deleted_at"
-).split()
+    "filename",
+    "blurhash",
+    "status",
+    "failure_code",
+    "options",
+    "renditions",
+    "policy_version",
+    "revision",
+    "idempotency_key",
+    "updated_at",
+    "deleted_at",
+)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -51,7 +60,7 @@ class InMemoryDatabase:
         self.media: dict[MediaId, Media] = {}
         self.blobs: dict[Sha256, Blob] = {}
         self.renditions: dict[tuple[Sha256, str], StoredRendition] = {}
-        self.jobs: dict[int, QueuedJob] = {}
+        self.jobs: list[QueuedJob] = []
         self.calls: collections.Counter[str] = collections.Counter()
         self.before: dict[str, Callable[[], Awaitable[object]]] = {}
         self.latest = InMemoryRows(self._statement)
@@ -182,8 +191,7 @@ class _Session:
     def commit(self) -> None:
         for view in (self.media, self.blobs, self.renditions):
             view.commit()
-        for job in self.jobs:
-            self._database.jobs[len(self._database.jobs) + 1] = job
+        self._database.jobs += self.jobs
 
 
 class InMemoryRows:

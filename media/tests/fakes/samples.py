@@ -113,5 +113,3 @@ def a_declaration(**changes: Any) -> Declared:
         size_bytes=None,
     )
     return dataclasses.replace(plain, **changes)
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -26,7 +26,7 @@ STATUS: Mapping[Kind, grpc.StatusCode] = {
 }
 INTERNAL_MESSAGE = "Something went wrong on our side; the request id finds it in the logs."
 _RETRYABLE = frozenset({Kind.LIMITED, Kind.UNAVAILABLE, Kind.FULL})
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 async def abort(context: Context, error: MediaError, *, request_id: str) -> NoReturn:

@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -38,7 +38,7 @@ UNREADABLE = object()
 """Stands for a message whose bytes are none."""
 
 log = structlog.get_logger()
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 
@@ -103,8 +103,12 @@ def _guard(method: str, handler: Handler) -> Handler:
     parse = handler.request_deserializer
     kind = "stream_unary" if handler.request_streaming else "unary_unary"
     call = _Call(name, getattr(handler, kind))
+
+    async def guarded(request: Any, context: Context) -> Any:  # gRPC wants a real function
+        return await call(request, context)
+
     return handler._replace(  # type: ignore[attr-defined, no-any-return]
-        request_deserializer=_tolerant(parse) if parse else None, **{kind: call}
+        request_deserializer=_tolerant(parse) if parse else None, **{kind: guarded}
     )
 
 

@@ -71,7 +71,7 @@ async def _chunks(
 
 def _sentence(error: grpc.aio.AioRpcError) -> str:
     """The code and the sentence of a refusal; what gRPC says where it is not ours."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):

@@ -10,17 +10,8 @@ from urllib.parse import quote
 
 from media_service.core.delivering import Delivery
 from media_service.core.media import Visibility
+from media_service.entrypoints.http_api.headers import SAFETY, Header, content_length
 
-Header = tuple[bytes, bytes]
-
-SAFETY: tuple[Header, ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; sandbox"),
-    (b"cross-origin-resource-policy", b"cross-origin"),
-)
-"""On every answer: whatever a browser is given, it neither guesses its type nor runs it."""
-
-NO_STORE: Header = (b"cache-control", b"no-store")
 _YEAR_SECONDS = 31_536_000
 _REVALIDATED_SECONDS = 60
 _FOREVER: Header = (b"cache-control", b"public, max-age=%d, immutable" % _YEAR_SECONDS)
@@ -43,6 +34,7 @@ _EXTENSIONS = {
     "audio/ogg": ".ogg",
     "application/pdf": ".pdf",
 }
+_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 _INERT = re.compile(r"(?:image|video|audio)/[a-z0-9.-]+")
 """Types that no browser runs; `image/svg+xml` is not among them."""
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")
@@ -70,6 +62,8 @@ def describe(delivery: Delivery) -> Entity:
 
 @functools.lru_cache(_REMEMBERED)
 def _describe(checksum: str, size_bytes: int, content_type: str, filename: str) -> Entity:
+    if not _TYPE.fullmatch(content_type):
+        content_type = "application/octet-stream"
     etag = b'"%s"' % checksum[:32].encode()
     headers = (
         (b"content-type", content_type.encode("ascii")),
@@ -78,7 +72,7 @@ def _describe(checksum: str, size_bytes: int, content_type: str, filename: str) 
         (b"content-disposition", content_disposition(content_type, filename).encode("ascii")),
         *SAFETY,
     )
-    whole = (*headers, (b"content-length", b"%d" % size_bytes))
+    whole = (*headers, content_length(size_bytes))
     return Entity(etag, size_bytes, headers, whole)
 
 
@@ -88,7 +82,8 @@ def content_disposition(content_type: str, filename: str) -> str:
     The name ends as the type says, whatever it ended with.
     """
     kind = "inline" if _INERT.fullmatch(content_type) else "attachment"
-    name = _EXTENSION.sub("", filename) + _EXTENSIONS.get(content_type, ".bin")
+    stem = _EXTENSION.sub("", filename) or "file"
+    name = stem + _EXTENSIONS.get(content_type, ".bin")
     plain = _UNSAFE_IN_QUOTES.sub("_", name)
     value = f'{kind}; filename="{plain}"'
     if plain != name:

@@ -15,16 +15,15 @@ from media_service.core.errors import InvalidMediaId, InvalidRequest, InvalidSig
 from media_service.core.media import MediaId
 
 PREFIX = b"/media/"
-_PATH = re.compile(
-    rb"/media/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/([A-Za-z0-9_-]{1,64})"
-)
-_TWO_SEGMENTS = re.compile(rb"/media/[^/]+/[^/]+")
+_ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_PATH = re.compile(rb"/media/(%s)/([A-Za-z0-9_-]{1,64})" % _ID.pattern)
+_TWO_SEGMENTS = re.compile(rb"/media/([^/]+)/[^/]+")
 _ONLY_VERSION = re.compile(rb"v=([0-9A-Za-z]{1,64})")
 _VERSION = re.compile(rb"[0-9A-Za-z]{1,64}")
 _EXPIRES = re.compile(rb"[1-9][0-9]{0,11}")
 _KEY_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _SIGNATURE = re.compile(rb"[A-Za-z0-9_-]{43}")
-_SIGNED = re.compile(rb"(?:^|[^a-z])(?:exp|kid|sig)(?:=|&|$)")
+_SIGNED = re.compile(rb"[?&;](?:exp|kid|sig)(?:[=&;]|$)")
 
 _Parameter = tuple[bytes, bytes]
 
@@ -59,10 +58,10 @@ def seems_signed(raw_path: bytes, query: bytes) -> bool:
 def _unlike_ours(raw_path: bytes, query: bytes) -> Exception:
     if seems_signed(raw_path, query):
         return InvalidSignature()
-    if _TWO_SEGMENTS.fullmatch(raw_path) is None:
+    segments = _TWO_SEGMENTS.fullmatch(raw_path)
+    if segments is None or _ID.fullmatch(segments[1]):
         return NotFound()
-    is_id_ours = _PATH.match(raw_path + b"/x") is not None
-    return NotFound() if is_id_ours else InvalidMediaId()
+    return InvalidMediaId()
 
 
 def _parse_query(query: bytes) -> tuple[str, Signature | None]:

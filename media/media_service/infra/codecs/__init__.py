@@ -1,0 +1,1 @@
+"""Decoding and encoding, in processes that may die of it."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyvips  # type: ignore[import-untyped]
+import pyvips
 import simplejpeg
 
 from media_service.infra.codecs.colour import is_srgb
@@ -102,18 +102,28 @@ class Raster:
             self._array = array.reshape(self.height, self.width, -1)
         return self._array
 
+    def rgb(self) -> Array:
+        """Rows x columns x 3, of a picture without alpha channel."""
+        array = self.array()
+        return array if array.shape[2] == 3 else np.repeat(array, 3, axis=2)
+
     def lowest_alpha(self) -> int:
-        """The alpha of the most transparent pixel, of 255."""
-        if not self.has_alpha:
-            return 255
+        """The alpha of the most transparent pixel, of 255. Decodes every pixel."""
         image = self._image
+        if not self.has_alpha:
+            image.avg()
+            return 255
         return int(image.extract_band(image.bands - 1).min())
 
     def to_srgb(self, profile: bytes) -> Self:
-        """8 bits a channel, sRGB or grey."""
+        """8 bits a channel, sRGB or grey; the profile is the one the file carries, if any."""
+        if not profile or is_srgb(profile):
+            return self.to_8_bits()
+        return type(self)(_converted(self._image, profile)).to_8_bits()
+
+    def to_8_bits(self) -> Self:
+        """The same colours in 8 bits a channel; CMYK as RGB."""
         image = self._image
-        if profile and not is_srgb(profile):
-            image = _converted(image, profile)
         if image.interpretation in ("cmyk", "rgb16"):
             image = image.colourspace("srgb")
         elif image.interpretation == "grey16":
@@ -140,10 +150,11 @@ class Raster:
         across, down = width / image.width, height / image.height
         if not self.has_alpha:
             return type(self)(image.resize(across, vscale=down))
-        # Colours of transparent pixels must not bleed into their neighbours.
-        shape = image.format
-        image = image.premultiply().resize(across, vscale=down).unpremultiply()
-        return type(self)(image.cast(shape))
+        # Colours of transparent pixels must not bleed into their neighbours. Scaling the floats
+        # that premultiplying makes would take three times as long.
+        depth = image.format
+        image = image.premultiply().cast(depth).resize(across, vscale=down).unpremultiply()
+        return type(self)(image.cast(depth))
 
     def frames_scaled(self, width: int, height: int) -> Self:
         """A strip with each frame exactly this size."""

@@ -44,6 +44,7 @@ class InProcessCache:
         self._misses = misses or _Uncounted()
         self._entries: OrderedDict[MediaId, tuple[float, Media | None]] = OrderedDict()
         self._drops = _Drops()
+        self._is_paused = False
 
     async def get(self, ids: Sequence[MediaId]) -> dict[MediaId, Media | None]:
         """What is remembered; None for an id that is known not to be there."""
@@ -70,6 +71,8 @@ class InProcessCache:
 
     async def fill(self, found: Mapping[MediaId, Media | None], *, begun: float) -> None:
         """Remember what was read since `begun`."""
+        if self._is_paused:
+            return
         now = self._clock()
         for media_id, media in found.items():
             if not self._drops.any_since(begun, media_id):
@@ -82,8 +85,18 @@ class InProcessCache:
     async def drop(self, ids: Iterable[MediaId]) -> None:
         """Forget."""
         for media_id in ids:
-            self._entries.pop(media_id, None)
-            self._drops.note(media_id)
+            self.forget(media_id)
+
+    def forget(self, media_id: MediaId) -> None:
+        """Forget one medium: another process changed it."""
+        self._entries.pop(media_id, None)
+        self._drops.note(media_id)
+
+    def pause(self, is_paused: bool) -> None:
+        """Forget everything and take nothing in while changes of other processes are missed."""
+        self._is_paused = is_paused
+        for media_id in list(self._entries):
+            self.forget(media_id)
 
 
 class _Drops:

@@ -34,10 +34,11 @@ from typing import Any, Final, TypeVar
 
 from prometheus_client import Counter
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from media_service.core.media import Media, MediaId
 from media_service.infra.redis.connecting import Server, client
+from media_service.infra.redis.gathering import Found, Gathering
 from media_service.infra.redis.trust import Trust
 from media_service.infra.redis.values import Unreadable, decoded, encoded
 
@@ -76,6 +77,7 @@ class RedisCache:
         self._server = server
         self._clock = clock
         self._trust = Trust(clock=clock)
+        self._gathering = Gathering(self._load)
         self._generation = b""
         self._generation_since = 0.0
         self._hits = HITS.labels("redis")
@@ -84,9 +86,9 @@ class RedisCache:
 
     async def get(self, ids: Sequence[MediaId]) -> dict[MediaId, Media | None]:
         """What is remembered; None for an id that is known not to be there."""
-        found: dict[MediaId, Media | None] = {}
+        found: Found = {}
         if ids and self._trust.may_read:
-            found = await self._attempt(self._read(ids)) or {}
+            found = await self._gathering.get(ids)
         self._hits.inc(len(found))
         self._misses.inc(len(ids) - len(found))
         return found
@@ -136,16 +138,27 @@ class RedisCache:
             work = self._ping()
         return bool(await self._attempt(work, timeout_seconds=REPAIR_TIMEOUT_SECONDS))
 
-    async def _read(self, ids: Sequence[MediaId]) -> dict[MediaId, Media | None]:
+    async def settle(self) -> None:
+        """End what is under way, and try once more to tell Redis what it is owed."""
+        await self._gathering.finish()
+        if self._trust.has_work.is_set():
+            await self.repair()
+
+    async def _load(self, ids: Sequence[MediaId]) -> Found:
+        if not self._trust.may_read:
+            return {}
+        return await self._attempt(self._read(ids)) or {}
+
+    async def _read(self, ids: Sequence[MediaId]) -> Found:
         generation = self._generation
         keys = [_key(generation, media_id) for media_id in ids]
         current, *values = await self._redis.mget([GENERATION_KEY, *keys])
         if not self._is_current(generation, current):
             return {}
-        found: dict[MediaId, Media | None] = {}
+        found: Found = {}
         for media_id, value in zip(ids, values, strict=True):
             # Asked only now, for what was dropped while we waited for the answer.
-            if value in (None, TOMBSTONE) or self._trust.owes(media_id):
+            if not isinstance(value, bytes) or value == TOMBSTONE or self._trust.owes(media_id):
                 continue
             try:
                 found[media_id] = decoded(value, media_id)
@@ -217,14 +230,18 @@ class RedisCache:
         self._generation, self._generation_since = generation, self._clock()
 
     def _count_refused(self, results: Sequence[object]) -> int:
-        refused = sum(isinstance(result, Exception) for result in results)
-        self._errors.inc(refused)
-        return refused
+        refusals = [result for result in results if isinstance(result, Exception)]
+        self._errors.inc(len(refusals))
+        if any(not isinstance(refusal, OutOfMemoryError) for refusal in refusals):
+            # It takes no writes, so nobody can tell it to forget: it must not be read either.
+            self._trust.ask_renewal()
+        return len(refusals)
 
     async def _attempt(
         self, work: Coroutine[Any, Any, T], *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> T | None:
         """What the work gives, or None if it failed."""
+        begun = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeout_seconds):
                 result = await work
@@ -232,10 +249,14 @@ class RedisCache:
             self._errors.inc()
             logger.debug("redis refused: %s", error)
             return None
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:
             self._errors.inc()
-            if self._trust.failed():
-                logger.warning("redis is away, doing without: %s", error or type(error).__name__)
+            if not isinstance(error, RedisError | OSError | TimeoutError):
+                logger.exception("talking to redis failed in an unexpected way")
+            # Much later than the timeout means that this process was held up, and not Redis.
+            is_ours = asyncio.get_running_loop().time() - begun > 2 * timeout_seconds
+            if not is_ours and self._trust.failed():
+                logger.warning("redis is away, doing without it: %r", error)
             return None
         if self._trust.answered():
             logger.info("redis is back")
@@ -257,7 +278,7 @@ async def open_redis_cache(
         repairing.cancel()
         with suppress(asyncio.CancelledError):
             await repairing
-        await cache.repair()
+        await cache.settle()
         with suppress(RedisError, OSError):
             await redis.aclose()
 

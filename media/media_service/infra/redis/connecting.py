@@ -8,7 +8,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-_MAX_CONNECTIONS = 32
+_MAX_CONNECTIONS = 8
+"""A process is busy long before these are: each serves hundreds of keys at once."""
 
 
 class Server:
@@ -25,10 +26,7 @@ class Server:
         """Set up a new connection and see who answers."""
         try:
             await connection.on_connect()
-            await connection.send_command("INFO", "server")
-            self.run_id = _run_id(await connection.read_response())
-        except ResponseError:
-            self.run_id = ""
+            self.run_id = await _run_id(connection)
         except BaseException:
             # A connection that is only half set up must not go back to the pool.
             await connection.disconnect(nowait=True)
@@ -51,6 +49,10 @@ def client(url: str, server: Server) -> Redis:
     return Redis.from_pool(pool)
 
 
-def _run_id(info: bytes) -> str:
-    lines = info.decode().splitlines()
+async def _run_id(connection: AbstractConnection) -> str:
+    await connection.send_command("INFO", "server")
+    try:
+        lines = (await connection.read_response()).decode().splitlines()
+    except ResponseError:
+        return ""
     return next((line[7:].strip() for line in lines if line.startswith("run_id:")), "")

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import zlib
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -23,7 +24,7 @@ from media_service.core.media import (
     Purpose,
     Visibility,
 )
-from media_service.core.records import options_from_record, rendition_from_record
+from media_service.core.records import options_from_record
 from media_service.core.renditions import Encoding, ProcessingOptions, Recipe, Rendition, Shape
 
 _FORMAT = 1
@@ -34,7 +35,7 @@ _NOT_THERE: Final = b"mediad:not-there"
 
 
 class Unreadable(Exception):
-    """This value was not written by this version, or is damaged."""
+    """A value that this version did not write, or that is damaged."""
 
 
 def encoded(media: Media | None) -> bytes:
@@ -66,13 +67,23 @@ def _media(record: dict[str, Any]) -> Media:
         "visibility": Visibility(record["visibility"]),
         "status": ProcessingStatus(record["status"]),
         "options": None if options is None else options_from_record(options),
-        "renditions": tuple(rendition_from_record(each) for each in record["renditions"]),
+        "renditions": tuple(_rendition(each) for each in record["renditions"]),
         "created_at": _moment(record["created_at"]),
         "updated_at": _moment(record["updated_at"]),
         "expires_at": _moment(record["expires_at"]),
         "deleted_at": _moment(record["deleted_at"]),
     }
     return Media(**(record | rebuilt))
+
+
+def _rendition(record: dict[str, Any]) -> Rendition:
+    return Rendition(**(record | {"recipe": _recipe(**record["recipe"])}))
+
+
+@lru_cache(maxsize=1000)
+def _recipe(*, shape: str, encoding: str, **rest: Any) -> Recipe:
+    """The recipe: there are few, and they make up most of every medium."""
+    return Recipe(shape=Shape(shape), encoding=Encoding(encoding), **rest)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,0 +1,123 @@
+"""How memory behaves while large files come in."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from media_proto import media_service_pb2 as pb
+from media_proto import media_service_pb2_grpc as pb_grpc
+
+from benchmarks.photographs import photograph
+from benchmarks.processes import memory_mb, watched_memory
+from benchmarks.reports import Row
+from tests.e2e.processes import Mediad, stub, upload_request
+
+MB = 1024 * 1024
+CHUNK = bytes(512 * 1024)
+MOST_GROWTH_MB = 64
+BUDGET_MB = 256
+COPIES = 4
+"""How often a message is in memory while it is received and parsed."""
+POLICIES = """
+version = 2
+[purposes.message_attachment]
+max_bytes = { image = 2147483648 }
+"""
+
+
+def measure(folder: Path) -> list[Row]:
+    """Peak memory of the server's process for streams, and for unary uploads at once."""
+    policies = folder / "policies.toml"
+    policies.write_text(POLICIES)
+    settings = {
+        "MEDIAD_POLICIES_FILE": str(policies),
+        "MEDIAD_UNARY_UPLOAD_MEGABYTES": str(BUDGET_MB),
+    }
+    picture = photograph(2)
+    with Mediad(folder / "mediad", **settings).running() as mediad:
+        asyncio.run(_stream(mediad, picture, len(picture)))
+        rows = [_streamed(mediad, picture, size * MB, f"{size} MB") for size in (100, 1024)]
+        rows.append(asyncio.run(_unary_at_once(mediad, picture)))
+    return rows
+
+
+def _streamed(mediad: Mediad, picture: bytes, size: int, name: str) -> Row:
+    idle = memory_mb(mediad.pid)
+    started = time.perf_counter()
+    with watched_memory(mediad.pid) as peak:
+        asyncio.run(_stream(mediad, picture, size))
+    seconds = time.perf_counter() - started
+    return Row(
+        name=f"server's peak memory while {name} stream in / idle",
+        ours=peak.value,
+        reference=idle,
+        unit="MB",
+        target=f"≤ idle + {MOST_GROWTH_MB} MB",
+        is_met=peak.value - idle <= MOST_GROWTH_MB,
+        note=f"+{peak.value - idle:.0f} MB; {size / MB / seconds:.0f} MB/s",
+    )
+
+
+async def _stream(mediad: Mediad, picture: bytes, size: int) -> None:
+    """A picture, padded behind its end to the size."""
+
+    async def chunks() -> AsyncIterator[pb.UploadChunk]:
+        yield pb.UploadChunk(
+            metadata=pb.UploadMetadata(user_id="bench", purpose=pb.MESSAGE_ATTACHMENT)
+        )
+        yield pb.UploadChunk(data=picture)
+        left = size - len(picture)
+        while left > 0:
+            yield pb.UploadChunk(data=CHUNK[: min(left, len(CHUNK))])
+            left -= len(CHUNK)
+
+    async with mediad.channel() as channel:
+        await stub(channel).UploadMediaStream(chunks(), timeout=300)
+
+
+async def _unary_at_once(mediad: Mediad, picture: bytes) -> Row:
+    """Four uploads of 100 MB at once, and what GetMedia does meanwhile."""
+    async with mediad.channel() as channel:
+        media = stub(channel)
+        known = await media.UploadMedia(upload_request(picture))
+    idle = memory_mb(mediad.pid)
+    with watched_memory(mediad.pid) as peak:
+        uploads = asyncio.gather(*(_unary(mediad, picture, n) for n in range(4)))
+        async with mediad.channel() as channel:
+            latencies = await _get_until(stub(channel), known.media_id, uploads)
+    await uploads
+    allowed = BUDGET_MB * COPIES
+    p99 = statistics.quantiles(latencies, n=100)[-1] * 1e3
+    return Row(
+        name="server's memory while four unary uploads of 100 MB come in / idle",
+        ours=peak.value,
+        reference=idle,
+        unit="MB",
+        target=f"≤ idle + {COPIES} × budget of {BUDGET_MB} MB",
+        is_met=peak.value - idle <= allowed,
+        note=f"+{peak.value - idle:.0f} MB; GetMedia p99 meanwhile {p99:.0f} ms",
+    )
+
+
+async def _unary(mediad: Mediad, picture: bytes, number: int) -> None:
+    data = picture + bytes(100 * MB - len(picture) - 1) + bytes([number])
+    async with mediad.channel() as channel:
+        await stub(channel).UploadMedia(
+            upload_request(data, purpose=pb.MESSAGE_ATTACHMENT), timeout=120
+        )
+
+
+async def _get_until(
+    media: pb_grpc.MediaServiceAsyncStub, media_id: str, until: asyncio.Future[list[None]]
+) -> list[float]:
+    latencies = []
+    while not until.done() or len(latencies) < 100:
+        started = time.perf_counter()
+        await media.GetMedia(pb.GetMediaRequest(media_id=media_id))
+        latencies.append(time.perf_counter() - started)
+        await asyncio.sleep(0.005)
+    return latencies

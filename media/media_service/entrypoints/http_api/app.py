@@ -1,0 +1,109 @@
+"""The HTTP API as one ASGI app: delivery on a path of its own, and everything else.
+
+GET|HEAD /media/{media_id}/{rendition}    the bytes
+GET|HEAD /healthz                         alive
+GET|HEAD /readyz                          can serve; says which backend is not ready
+GET|HEAD /metrics                         for Prometheus
+GET|HEAD /capabilities                    what is taken, and its limits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from time import perf_counter
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from media_service.core.service import MediaService
+from media_service.entrypoints.http_api.delivery import REQUEST_HEADERS, Asked, DeliveryRoute
+from media_service.entrypoints.http_api.errors import METHOD_NOT_ALLOWED, Refused
+from media_service.entrypoints.http_api.exchange import REQUEST_ID, Exchange
+from media_service.entrypoints.http_api.metrics import RequestMetrics
+from media_service.entrypoints.http_api.operations import (
+    PATHS,
+    READ_METHODS,
+    Operations,
+    refusal,
+)
+from media_service.entrypoints.http_api.targets import PREFIX
+
+_WANTED = REQUEST_HEADERS | {REQUEST_ID}
+_DELIVERY = "/media"
+
+
+def http_app(
+    service: MediaService,
+    *,
+    checks: Mapping[str, Callable[[], Awaitable[None]]],
+    capabilities: Callable[[], Mapping[str, object]],
+    is_draining: Callable[[], bool],
+) -> ASGIApp:
+    """The app. Never raises but when its task is cancelled: every failure becomes an answer."""
+    operations = Operations(
+        service.policies, checks=checks, capabilities=capabilities, is_draining=is_draining
+    )
+    return HttpApp(
+        DeliveryRoute(service.delivering), operations=operations, is_draining=is_draining
+    )
+
+
+class HttpApp:
+    """Gives every request its id, its answer and its place in the metrics."""
+
+    def __init__(
+        self,
+        delivery: DeliveryRoute,
+        *,
+        operations: Operations,
+        is_draining: Callable[[], bool],
+    ) -> None:
+        self._delivery = delivery
+        self._operations = operations
+        self._is_draining = is_draining
+        self._metrics = RequestMetrics()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._operations(scope, receive, send)
+            return
+        begun = perf_counter()
+        self._metrics.begin()
+        asked = _asked(scope["headers"])
+        request_id = asked.get(REQUEST_ID) if asked else None
+        exchange = Exchange(send, request_id=request_id, is_last=self._is_draining())
+        is_delivery = scope["raw_path"].startswith(PREFIX)
+        route = _DELIVERY if is_delivery else _route(scope["path"])
+        try:
+            if not is_delivery:
+                await self._operate(scope, receive, exchange)
+            elif scope["method"] in READ_METHODS:
+                await self._delivery.answer(scope, receive, exchange=exchange, asked=asked)
+            else:
+                raise refusal(scope, Refused(METHOD_NOT_ALLOWED))
+        except Exception as error:  # noqa: BLE001 - the last resort: logged and answered
+            await exchange.fail(error, route=route)
+        finally:
+            self._metrics.end(
+                (route, scope["method"], 0 if exchange.is_cut else exchange.status),
+                seconds=perf_counter() - begun,
+                body_bytes=exchange.body_bytes,
+            )
+
+    async def _operate(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
+        with bound_contextvars(request_id=exchange.request_id.decode()):
+            await self._operations(scope, receive, exchange.forward)
+
+
+def _asked(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
+    """The headers that change the answer; one that comes twice is one list (RFC 9110, 5.3)."""
+    asked: Asked = {}
+    for name, value in headers:
+        if name in _WANTED:
+            asked[name] = asked[name] + b", " + value if name in asked else value
+    return asked
+
+
+def _route(path: str) -> str:
+    return path if path in PATHS else "other"

@@ -1,0 +1,69 @@
+"""What callers may send and will get, for those who would rather ask than read the manual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from media_service.core.access import MAX_EXPIRY
+from media_service.core.media import MediaType, Purpose
+from media_service.core.purposes import ANY_HEIGHT, Policies, Policy
+from media_service.core.renditions import MAX_BOX_PIXELS, ThumbnailSpec
+from media_service.core.uploads import MAX_NAME_CHARACTERS
+
+LIMITS: Mapping[str, Mapping[str, int]] = {
+    "pixels": {
+        "most_a_frame": 50_000_000,
+        "most_a_side": 16_384,
+        "most_in_all_frames": 250_000_000,
+    },
+    "api": {
+        "most_ids_in_a_batch": 100,
+        "most_bytes_in_a_unary_upload": 104_857_600,
+        "most_bytes_in_a_chunk": 4_194_304,
+        "most_characters_in_a_filename": MAX_NAME_CHARACTERS,
+        "most_pixels_a_side_in_options": MAX_BOX_PIXELS,
+        "longest_expiry_seconds": int(MAX_EXPIRY.total_seconds()),
+    },
+}
+
+
+def describe_capabilities(
+    policies: Policies, decoders: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Limits and purposes in plain values, with what the decoders say of themselves."""
+    return {
+        "limits": LIMITS,
+        "policy_version": policies.version,
+        "purposes": {purpose.name: _purpose(policy) for purpose, policy in _in_order(policies)},
+        "decoders": decoders,
+    }
+
+
+def _in_order(policies: Policies) -> list[tuple[Purpose, Policy]]:
+    return [(purpose, policies.of[purpose]) for purpose in Purpose if purpose in policies.of]
+
+
+def _purpose(policy: Policy) -> Mapping[str, object]:
+    developing = policy.developing
+    most = {kind.name: policy.max_bytes[kind] for kind in MediaType if kind in policy.max_bytes}
+    return {
+        "max_bytes": most,
+        "visibility": policy.visibility.name,
+        "lifetime_seconds": int(policy.lifetime.total_seconds()) if policy.lifetime else None,
+        "full": {
+            "width": developing.full_width,
+            "height": developing.full_height,
+            "quality": developing.full_quality,
+        },
+        "thumbnail_quality": developing.thumbnail_quality,
+        "thumbnails": [_thumbnail(spec) for spec in developing.thumbnails],
+    }
+
+
+def _thumbnail(spec: ThumbnailSpec) -> Mapping[str, object]:
+    return {
+        "name": spec.name,
+        "shape": spec.shape.value,
+        "width": spec.width,
+        "height": None if spec.height == ANY_HEIGHT else spec.height,
+    }

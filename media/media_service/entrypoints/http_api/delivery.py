@@ -1,0 +1,147 @@
+"""Delivery: the bytes of renditions over HTTP.
+
+This is the path that carries the traffic, so it is plain ASGI, and what can be known before is
+not worked out again for each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from starlette.types import Receive, Scope
+
+from media_service.core.delivering import Delivering, Delivery
+from media_service.core.ports import OpenBlob
+from media_service.entrypoints.http_api.conditionals import may_be_continued, none_match
+from media_service.entrypoints.http_api.entities import Entity, cache_control, describe
+from media_service.entrypoints.http_api.errors import Refused, range_not_satisfiable
+from media_service.entrypoints.http_api.exchange import Exchange
+from media_service.entrypoints.http_api.headers import Header, content_length
+from media_service.entrypoints.http_api.ranges import (
+    ByteRange,
+    RangeNotSatisfiable,
+    parse_range,
+)
+from media_service.entrypoints.http_api.targets import parse_target
+
+REQUEST_HEADERS = frozenset({b"range", b"if-range", b"if-none-match"})
+"""The headers of requests that change the answer."""
+
+_OK, _PARTIAL, _NOT_MODIFIED = (
+    int(HTTPStatus.OK),
+    int(HTTPStatus.PARTIAL_CONTENT),
+    int(HTTPStatus.NOT_MODIFIED),
+)
+_WATCHED_BYTES = 256 * 1024
+"""Above this a body goes out in several pieces, and it pays to notice a reader who leaves."""
+
+Asked = dict[bytes, bytes]
+
+
+class CutShort(Exception):
+    """The store gave fewer bytes, or more, than it said there are."""
+
+
+class DeliveryRoute:
+    """Answers GET and HEAD for `/media/{media_id}/{rendition}`."""
+
+    def __init__(self, delivering: Delivering) -> None:
+        self._delivering = delivering
+
+    async def answer(
+        self, scope: Scope, receive: Receive, *, exchange: Exchange, asked: Asked
+    ) -> None:
+        """Answer the request; `asked` holds those of its headers that are REQUEST_HEADERS.
+
+        Raises what `parse_target`, `Delivering.find` and `Delivering.open` raise; Refused.
+        """
+        target = parse_target(scope["raw_path"], scope["query_string"])
+        delivery = await self._delivering.find(
+            target.media_id,
+            target.rendition,
+            version=target.version,
+            signature=target.signature,
+        )
+        entity = describe(delivery)
+        if_none_match = asked.get(b"if-none-match") if asked else None
+        if if_none_match is not None and not none_match(if_none_match, etag=entity.etag):
+            await exchange.start(_NOT_MODIFIED, (*entity.headers, cache_control(delivery)))
+            await exchange.body()
+        elif scope["method"] == "HEAD":
+            await exchange.start(_OK, (*entity.whole, cache_control(delivery)))
+            await exchange.body()
+        else:
+            await self._send(delivery, receive, exchange=exchange, asked=asked)
+
+    async def _send(
+        self, delivery: Delivery, receive: Receive, *, exchange: Exchange, asked: Asked
+    ) -> None:
+        async with self._delivering.open(delivery) as (found, opened):
+            entity = describe(found)
+            part = _part_asked_for(asked, entity) if asked else None
+            if part is None:
+                start, length = 0, entity.size_bytes
+                await exchange.start(_OK, (*entity.whole, cache_control(found)))
+            else:
+                start, length = part
+                await exchange.start(_PARTIAL, _partial_headers(entity, part, found))
+            if length <= _WATCHED_BYTES:
+                await _send_pieces(opened, ByteRange(start, length), exchange)
+            else:
+                await _send_watching(opened, ByteRange(start, length), exchange, receive)
+
+
+def _part_asked_for(asked: Asked, entity: Entity) -> ByteRange | None:
+    value = asked.get(b"range")
+    if value is None or not may_be_continued(asked.get(b"if-range"), etag=entity.etag):
+        return None
+    try:
+        return parse_range(value, size=entity.size_bytes)
+    except RangeNotSatisfiable:
+        raise Refused(range_not_satisfiable(entity.size_bytes)) from None
+
+
+def _partial_headers(entity: Entity, part: ByteRange, delivery: Delivery) -> Iterable[Header]:
+    return (
+        *entity.headers,
+        content_length(part.length),
+        (b"content-range", part.of(entity.size_bytes)),
+        cache_control(delivery),
+    )
+
+
+async def _send_pieces(
+    opened: OpenBlob,
+    part: ByteRange,
+    exchange: Exchange,
+    *,
+    leaving: asyncio.Task[None] | None = None,
+) -> None:
+    remaining = part.length
+    async for piece in opened.read(part.start, part.length):
+        if leaving and leaving.done():
+            return
+        remaining -= len(piece)
+        if remaining < 0:
+            break
+        await exchange.body(piece, more=remaining > 0)
+    if remaining:
+        raise CutShort
+
+
+async def _send_watching(
+    opened: OpenBlob, part: ByteRange, exchange: Exchange, receive: Receive
+) -> None:
+    """The same for a long body: reading stops soon after the reader has left."""
+    leaving = asyncio.create_task(_left(receive))
+    try:
+        await _send_pieces(opened, part, exchange, leaving=leaving)
+    finally:
+        leaving.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,76 @@
+"""A cell for pictures: `python -m media_service.infra.codecs.image_cell SOCKET PARENT`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from media_service.core.errors import BrokenFile, MediaError
+from media_service.core.formats import Format
+from media_service.core.renditions import Encoding, Recipe, Shape
+from media_service.infra.codecs import wire
+from media_service.infra.codecs.developing import develop
+from media_service.infra.codecs.inspecting import inspect
+from media_service.infra.codecs.pictures import decoder_versions
+from media_service.infra.codecs.samples import SAMPLE_SIZE, SAMPLES
+from media_service.infra.codecs.serving import serve
+
+
+def introduce() -> wire.Message:
+    """Which formats decode here and now, inside the sandbox, and by which versions."""
+    return {
+        "formats": [format.value for format in Format if _decodes(format)],
+        "versions": decoder_versions(),
+    }
+
+
+def _decodes(format: Format) -> bool:
+    sample = SAMPLES.get(format)
+    try:
+        found = inspect(sample, format=format) if sample else None
+    except MediaError:
+        return False
+    return found is not None and (found.width, found.height) == SAMPLE_SIZE
+
+
+def do_inspect(request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
+    """Answers with the fields of an Inspection."""
+    return dataclasses.asdict(inspect(_mapped(source), format=Format(request["format"])))
+
+
+def do_develop(request: Mapping[str, Any], source: int, targets: Sequence[int]) -> wire.Message:
+    """Writes each recipe's rendition to its file; answers with their sizes."""
+    recipes = (_recipe(fields) for fields in request["recipes"])
+    writers = (functools.partial(_write, target) for target in targets)
+    sizes = develop(
+        _mapped(source),
+        format=Format(request["format"]),
+        targets=list(zip(recipes, writers, strict=True)),
+    )
+    return {"sizes": sizes}
+
+
+def _mapped(source: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(source, 0, access=mmap.ACCESS_READ)
+    except ValueError as cause:  # an empty file can't be mapped
+        raise BrokenFile from cause
+
+
+def _recipe(fields: Mapping[str, Any]) -> Recipe:
+    shape, encoding = Shape(fields["shape"]), Encoding(fields["encoding"])
+    return Recipe(**{**fields, "shape": shape, "encoding": encoding})
+
+
+def _write(target: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(target, left) :]
+
+
+if __name__ == "__main__":
+    serve({"inspect": do_inspect, "develop": do_develop}, introduce=introduce)

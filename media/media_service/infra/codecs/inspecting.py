@@ -1,0 +1,62 @@
+"""Inspecting a picture, in a cell: the one full decode that proves it whole."""
+
+from __future__ import annotations
+
+from media_service.core.formats import Format
+from media_service.core.renditions import Inspection
+from media_service.infra.codecs.blurhash import encode_blurhash
+from media_service.infra.codecs.headers.limits import Buffer
+from media_service.infra.codecs.pictures import Picture, decoding, open_picture
+from media_service.infra.codecs.raster import Raster
+
+_HASHED_SIDE = 100
+"""The longer side of what is hashed. Equal pictures of any size then have equal hashes."""
+
+_KEPT_PIXELS = 16_000_000
+"""Larger pictures with alpha are decoded twice: 100 ms more, and a third less memory."""
+
+
+def inspect(data: Buffer, *, format: Format) -> Inspection:
+    """Raises BrokenFile, TooManyPixels, TooComplex, MetadataTooLarge."""
+    picture = open_picture(data, format=format)
+    with decoding():
+        lowest_alpha, still = _decode_all(picture)
+        small = _small(still, picture)
+        width, height = picture.upright_size
+        return Inspection(
+            width=width,
+            height=height,
+            frames=picture.header.frames,
+            has_transparency=lowest_alpha < 255,
+            blurhash=encode_blurhash(small.rgb()),
+        )
+
+
+def _decode_all(picture: Picture) -> tuple[int, Raster]:
+    """The alpha of the most transparent pixel, and the first frame; every frame was decoded."""
+    header = picture.header
+    if header.frames > 1:
+        frames = picture.decode_frames()
+        return frames.lowest_alpha(), picture.decode()
+    still = picture.decode(_shrink(picture))
+    if not still.has_alpha:
+        return 255, still
+    if still.width * still.height > _KEPT_PIXELS:
+        return still.to_8_bits().lowest_alpha(), picture.decode()
+    still = still.to_8_bits().in_memory()
+    return still.lowest_alpha(), still
+
+
+def _shrink(picture: Picture) -> int:
+    longer = max(picture.header.width, picture.header.height)
+    return max(
+        shrink for shrink in picture.shrinks if shrink == 1 or longer >= shrink * _HASHED_SIDE
+    )
+
+
+def _small(still: Raster, picture: Picture) -> Raster:
+    """Upright sRGB pixels without alpha, small enough to hash."""
+    scale = min(1.0, _HASHED_SIDE / max(still.width, still.height))
+    width, height = (max(1, round(side * scale)) for side in (still.width, still.height))
+    small = still.scaled(width, height).to_srgb(picture.header.profile)
+    return small.turned(picture.header.orientation).on_white()

@@ -1,0 +1,258 @@
+"""Opening pictures: a file's header is checked when it is opened, its pixels wait to be asked for.
+
+Which decoder meets which format:
+- JPEG: simplejpeg (libjpeg-turbo), which scales while decoding at a third of libvips' price;
+  libvips for what it can't do (CMYK, 12 bits, harmless blemishes).
+- PNG, WebP, GIF: libvips.
+- AVIF: Pillow's own libavif with dav1d, its first picture. Not libvips, whose bundled libheif
+  doesn't tell its version.
+- HEIC: pillow-heif, if the libheif in it is of a version without known holes.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import pillow_heif
+import simplejpeg
+from PIL import AvifImagePlugin, features
+
+from media_service.core.errors import BrokenFile, TooComplex
+from media_service.core.formats import Format
+from media_service.infra.codecs.headers import read_header
+from media_service.infra.codecs.headers.exif import read_orientation
+from media_service.infra.codecs.headers.limits import (
+    Buffer,
+    Header,
+    MetadataBudget,
+    check_pixels,
+)
+from media_service.infra.codecs.raster import Raster, VipsError, vips_version
+
+SAFE_LIBHEIF: Final = (1, 23, 5)
+"""Older ones write and read out of bounds (CVE-2026-84383 and its followers)."""
+
+_STRIP_ROWS: Final = 256
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.options.DECODE_THREADS = 1
+pillow_heif.options.THUMBNAILS = False
+pillow_heif.options.DEPTH_IMAGES = False
+pillow_heif.options.AUX_IMAGES = False
+
+
+def decoder_versions() -> dict[str, str]:
+    """Name and version of every library that meets strangers' bytes, as far as it tells."""
+    versions = {
+        "libvips": vips_version(),
+        "simplejpeg": simplejpeg.__version__,
+        "pillow": features.version("pil"),
+        "libavif": features.version("avif"),
+        "dav1d": AvifImagePlugin.SUPPORTED and AvifImagePlugin.get_codec_version("dav1d"),
+        "libheif": pillow_heif.libheif_version(),
+    }
+    return {name: str(version) for name, version in versions.items() if version}
+
+
+def _is_libheif_safe() -> bool:
+    numbers = (int(number) for number in pillow_heif.libheif_version().split("."))
+    return tuple(numbers) >= SAFE_LIBHEIF
+
+
+class Picture(abc.ABC):
+    """An opened file within limits."""
+
+    shrinks: ClassVar[tuple[int, ...]] = (1,)
+    """By how much its decoder can scale it down while decoding, for less than doing it after."""
+
+    def __init__(self, data: Buffer, header: Header) -> None:
+        self._data = data
+        self.header = header
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height as people see it."""
+        width, height = self.header.width, self.header.height
+        return (height, width) if self.header.orientation > 4 else (width, height)
+
+    @abc.abstractmethod
+    def decode(self, shrink: int = 1) -> Raster:
+        """The first frame as stored, sides divided by one of `shrinks` and rounded up."""
+
+    def decode_frames(self) -> Raster:
+        """All frames as a strip."""
+        return self.decode()
+
+
+def open_picture(data: Buffer, *, format: Format) -> Picture:
+    """Raises BrokenFile, TooManyPixels, TooComplex, MetadataTooLarge."""
+    with decoding():
+        return _OPENERS[format](data)
+
+
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Whatever a decoder complains of is the file's fault."""
+    try:
+        yield
+    except MemoryError as cause:
+        raise TooComplex from cause
+    except (VipsError, ValueError, OSError, EOFError, SyntaxError, RuntimeError) as cause:
+        raise (TooComplex if "memory" in str(cause).lower() else BrokenFile) from cause
+
+
+# What libjpeg says of files that lack pixels, or have wrong ones. It complains of harmless things
+# too (some cameras leave bytes between segments), which libvips then overlooks.
+_DAMAGE: Final = ("premature end", "bad huffman", "bad arithmetic", "instead of rst")
+
+
+class _Jpeg(Picture):
+    shrinks = (1, 2, 4, 8)
+
+    def __init__(self, data: Buffer) -> None:
+        super().__init__(data, read_header(data, format=Format.JPEG))
+
+    def decode(self, shrink: int = 1) -> Raster:
+        with decoding():
+            try:
+                return self._decode_quickly(shrink)
+            except ValueError as cause:
+                if any(words in str(cause).lower() for words in _DAMAGE):
+                    raise
+            return Raster.of_file("jpegload", self._data, shrink=shrink)
+
+    def _decode_quickly(self, shrink: int) -> Raster:
+        header = self.header
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(self._data)
+        if colours not in ("YCbCr", "RGB", "Gray") or (width, height) != (
+            header.width,
+            header.height,
+        ):
+            raise ValueError(colours)
+        pixels = simplejpeg.decode_jpeg(
+            self._data,
+            colorspace="GRAY" if colours == "Gray" else "RGB",
+            min_width=-(-width // shrink),
+            min_height=-(-height // shrink),
+            min_factor=shrink,
+        )
+        return Raster.of_array(pixels)
+
+
+class _VipsPicture(Picture):
+    format: ClassVar[Format]
+    loader: ClassVar[str]
+
+    def __init__(self, data: Buffer) -> None:
+        stated = read_header(data, format=self.format)
+        opened = Raster.of_file(self.loader, data)
+        # The decoder's own numbers are what it will act on, so they are checked too.
+        super().__init__(
+            data,
+            Header(
+                width=opened.width,
+                height=opened.height,
+                frames=opened.frames,
+                orientation=stated.orientation if opened.frames == 1 else 1,
+                profile=stated.profile,
+            ),
+        )
+
+    def decode(self, shrink: int = 1) -> Raster:
+        assert shrink == 1
+        with decoding():
+            return Raster.of_file(self.loader, self._data)
+
+
+class _Png(_VipsPicture):
+    format = Format.PNG
+    loader = "pngload"
+
+
+class _MovingPicture(_VipsPicture):
+    def decode_frames(self) -> Raster:
+        with decoding():
+            return Raster.of_file(self.loader, self._data, n=-1)
+
+
+class _Webp(_MovingPicture):
+    format = Format.WEBP
+    loader = "webpload"
+
+
+class _Gif(_MovingPicture):
+    format = Format.GIF
+    loader = "gifload"
+
+
+class _Avif(Picture):
+    def __init__(self, data: Buffer) -> None:
+        file: Any = io.BytesIO(data) if isinstance(data, bytes) else data
+        # Not Image.open: it would first import all plugins, which a cell can't any more.
+        self._opened = AvifImagePlugin.AvifImageFile(file)
+        # Pillow has put the file's own turns (irot, imir) in the place of those in its EXIF.
+        super().__init__(data, _container_header(self._opened.size, self._opened.info, turn=True))
+
+    def decode(self, shrink: int = 1) -> Raster:
+        assert shrink == 1
+        with decoding():
+            return _raster_of_pillow(self._opened)
+
+
+class _Heic(Picture):
+    def __init__(self, data: Buffer) -> None:
+        if not _is_libheif_safe():
+            raise BrokenFile
+        self._opened = pillow_heif.open_heif(data)
+        # libheif turns the pixels itself, and what EXIF says is to be ignored (ISO 23008-12).
+        super().__init__(data, _container_header(self._opened.size, self._opened.info, turn=False))
+
+    def decode(self, shrink: int = 1) -> Raster:
+        assert shrink == 1
+        with decoding():
+            opened = self._opened
+            if opened.mode not in ("RGB", "RGBA", "L"):
+                return _raster_of_pillow(opened.to_pillow())
+            return Raster.of_array(np.atleast_3d(np.asarray(opened)))
+
+
+def _container_header(size: tuple[int, int], info: Mapping[Any, Any], *, turn: bool) -> Header:
+    exif = info.get("exif") or b""
+    profile = info.get("icc_profile") or b""
+    budget = MetadataBudget()
+    for block in (exif, profile, info.get("xmp") or b""):
+        budget.spend(len(block))
+    check_pixels(*size)
+    return Header(
+        width=size[0],
+        height=size[1],
+        orientation=read_orientation(exif) if turn else 1,
+        profile=profile,
+    )
+
+
+def _raster_of_pillow(image: Any) -> Raster:
+    if image.mode not in ("RGB", "RGBA", "L", "LA"):
+        image = image.convert("RGBA" if "A" in image.mode.upper() else "RGB")
+    image.load()
+    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    # Piece by piece: numpy's own way holds three copies of the whole for a moment.
+    for top in range(0, image.height, _STRIP_ROWS):
+        strip = image.crop((0, top, image.width, min(top + _STRIP_ROWS, image.height)))
+        pixels[top : top + _STRIP_ROWS] = np.atleast_3d(np.asarray(strip))
+    return Raster.of_array(pixels)
+
+
+_OPENERS: Final[dict[Format, type[_Jpeg | _Png | _Webp | _Gif | _Avif | _Heic]]] = {
+    Format.JPEG: _Jpeg,
+    Format.PNG: _Png,
+    Format.WEBP: _Webp,
+    Format.GIF: _Gif,
+    Format.AVIF: _Avif,
+    Format.HEIC: _Heic,
+}

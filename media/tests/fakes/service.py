@@ -1,0 +1,136 @@
+"""A whole media service on fakes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from fakes.clock import SettableClock
+from fakes.in_memory_blobs import InMemoryBlobs, InMemoryStaging
+from fakes.in_memory_cache import InMemoryCache
+from fakes.in_memory_database import InMemoryDatabase
+from fakes.samples import a_declaration
+from fakes.scripted_codecs import ScriptedCodecs, picture
+from media_service.core.access import Links, Signer, SigningKey
+from media_service.core.deleting import Deleting
+from media_service.core.delivering import Delivering
+from media_service.core.developing import Developing, DevelopingLimits
+from media_service.core.housekeeping import Housekeeping
+from media_service.core.media import Media
+from media_service.core.processing import Processing
+from media_service.core.purposes import DEFAULT_POLICIES, Policies
+from media_service.core.reading import Reading
+from media_service.core.service import MediaService
+from media_service.core.signing import Signing
+from media_service.core.uploading import Uploading
+
+BASE_URL = "https://cdn.example"
+GRACE = timedelta(hours=1)
+KEY = SigningKey("k1", b"a secret of the tests")
+LIMITS = DevelopingLimits(at_once=2)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FakeService:
+    """One process's service, and what it stands on."""
+
+    service: MediaService
+    database: InMemoryDatabase
+    staging: InMemoryStaging
+    blobs: InMemoryBlobs
+    codecs: ScriptedCodecs
+    cache: InMemoryCache
+    clock: SettableClock
+    developing: Developing
+    signer: Signer
+
+    async def upload(self, content: bytes | None = None, **declared: Any) -> Media:
+        """Upload a picture, declared as Alice's profile picture but for what is given."""
+        chunks = in_chunks(picture() if content is None else content)
+        return await self.service.uploading.upload(a_declaration(**declared), chunks)
+
+    async def upload_done(self, content: bytes | None = None, **declared: Any) -> Media:
+        """Upload a picture and do all jobs; the medium as it is then."""
+        media = await self.upload(content, **declared)
+        await self.work()
+        return self.database.media[media.id]
+
+    async def work(self) -> None:
+        """Do every job that is queued, once."""
+        while self.database.jobs:
+            job = self.database.jobs.pop(0)
+            await self.service.processing.run(job.media_id, revision=job.revision)
+
+
+async def in_chunks(content: bytes, *, size: int = 1000) -> AsyncIterator[bytes]:
+    """The content in pieces."""
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+def fake_service(
+    *,
+    policies: Policies = DEFAULT_POLICIES,
+    limits: DevelopingLimits = LIMITS,
+    beside: FakeService | None = None,
+) -> FakeService:
+    """A service on fakes of its own, or one of another process on the same database and blobs."""
+    database = beside.database if beside else InMemoryDatabase()
+    staging = InMemoryStaging()
+    blobs = beside.blobs if beside else InMemoryBlobs()
+    clock = beside.clock if beside else SettableClock()
+    cache, codecs, signer = InMemoryCache(), ScriptedCodecs(), Signer((KEY,))
+    links = Links(BASE_URL, signer)
+    reading = Reading(database=database, cache=cache, clock=clock)
+    deleting = Deleting(database=database, cache=cache, clock=clock)
+    developing = Developing(
+        database=database, staging=staging, blobs=blobs, codecs=codecs, limits=limits
+    )
+    service = MediaService(
+        uploading=Uploading(
+            database=database,
+            staging=staging,
+            blobs=blobs,
+            codecs=codecs,
+            policies=policies,
+            clock=clock,
+        ),
+        reading=reading,
+        signing=Signing(reading=reading, links=links, clock=clock),
+        deleting=deleting,
+        processing=Processing(
+            database=database, cache=cache, developing=developing, policies=policies, clock=clock
+        ),
+        delivering=Delivering(
+            database=database,
+            reading=reading,
+            developing=developing,
+            blobs=blobs,
+            signer=signer,
+            clock=clock,
+        ),
+        housekeeping=Housekeeping(
+            database=database,
+            staging=staging,
+            blobs=blobs,
+            deleting=deleting,
+            clock=clock,
+            grace=GRACE,
+        ),
+        links=links,
+        policies=policies,
+        clock=clock,
+    )
+    return FakeService(
+        service=service,
+        database=database,
+        staging=staging,
+        blobs=blobs,
+        codecs=codecs,
+        cache=cache,
+        clock=clock,
+        developing=developing,
+        signer=signer,
+    )

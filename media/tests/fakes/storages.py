@@ -1,0 +1,115 @@
+"""Every kind of blobs and staging, each with a way behind its back, for the contract tests."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from fakes.in_memory_blobs import InMemoryBlobs, InMemoryStaging
+from media_service.core.blobs import original_key
+from media_service.core.media import Sha256
+from media_service.core.ports import Blobs, OpenBlob, Staging
+from media_service.infra.blobs.local import open_local_blobs
+from media_service.infra.blobs.staging import open_local_staging
+
+PIECE_BYTES = 256 * 1024
+SMALL, LARGE = 60_000, 1024 * 1024 + 12_345
+"""Sizes on either side of where local blobs no longer keep bytes in memory."""
+
+
+@dataclasses.dataclass
+class Storage:
+    """What is under test, and a way behind its back: `lay` replaces or removes what lies there."""
+
+    blobs: Blobs
+    staging: Staging
+    lay: Callable[[str, bytes | None], None]
+    staged_files: Callable[[], int]
+
+
+@contextlib.asynccontextmanager
+async def in_memory(_: Path) -> AsyncIterator[Storage]:
+    blobs, staging = InMemoryBlobs(), InMemoryStaging()
+
+    def lay(key: str, content: bytes | None) -> None:
+        blobs.contents.pop(key, None)
+        if content is not None:
+            blobs.contents[key] = content
+
+    yield Storage(blobs, staging, lay, lambda: staging.open_files)
+
+
+@contextlib.asynccontextmanager
+async def on_local_disk(folder: Path) -> AsyncIterator[Storage]:
+    def lay(key: str, content: bytes | None) -> None:
+        path = folder / key
+        if content is None:
+            path.unlink()
+            return
+        path.write_bytes(content)
+        later = path.stat().st_mtime_ns + 10**9
+        os.utime(path, ns=(later, later))
+
+    def staged_files() -> int:
+        return sum(path.is_file() and path.name != "lock" for path in folder.glob("staging/*/*"))
+
+    async with open_local_blobs(folder) as blobs, open_local_staging(folder) as staging:
+        yield Storage(blobs, staging, lay, staged_files)
+
+
+KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Storage]]] = {
+    "memory": in_memory,
+    "local": on_local_disk,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    key: str
+    content: bytes
+
+    @property
+    def sha256(self) -> Sha256:
+        return sha256_of(self.content)
+
+
+def sha256_of(content: bytes) -> Sha256:
+    return Sha256(hashlib.sha256(content).hexdigest())
+
+
+def some_bytes(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+async def put(storage: Storage, content: bytes, key: str | None = None) -> Stored:
+    async with storage.staging.new() as staged:
+        await staged.write(content)
+        stored = Stored(key or original_key(staged.sha256), content)
+        await storage.blobs.put(stored.key, staged)
+    return stored
+
+
+def opened(storage: Storage, stored: Stored) -> AbstractAsyncContextManager[OpenBlob]:
+    return storage.blobs.open(stored.key, size_bytes=len(stored.content), sha256=stored.sha256)
+
+
+def copied(storage: Storage, stored: Stored) -> AbstractAsyncContextManager[Path]:
+    size_bytes = len(stored.content)
+    return storage.blobs.local_copy(stored.key, size_bytes=size_bytes, sha256=stored.sha256)
+
+
+async def read(
+    storage: Storage, stored: Stored, start: int = 0, length: int | None = None
+) -> bytes:
+    async with opened(storage, stored) as blob:
+        assert blob.size_bytes == len(stored.content)
+        wanted = blob.size_bytes - start if length is None else length
+        pieces = [piece async for piece in blob.read(start, wanted)]
+    assert all(0 < len(piece) <= PIECE_BYTES for piece in pieces)
+    return b"".join(pieces)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from fakes.samples import a_blob, a_media, a_stored_rendition, sha256_of
+from media_service.core.blobs import (
+    content_lock,
+    developing_lock,
+    original_key,
+    parse_key,
+    rendition_key,
+)
+from media_service.core.media import Sha256
+
+SHA = sha256_of("content")
+
+
+def test_originals_and_renditions_lie_under_their_hash() -> None:
+    assert original_key(SHA) == f"originals/{SHA[:2]}/{SHA[2:4]}/{SHA}"
+    assert rendition_key(SHA, "fit-1") == f"renditions/{SHA[:2]}/{SHA[2:4]}/{SHA}.fit-1"
+
+
+def test_keys_can_be_told_again() -> None:
+    assert parse_key(a_blob().key) == (a_blob().sha256, "")
+    rendition = a_stored_rendition()
+    assert parse_key(rendition.key) == (rendition.source, rendition.recipe_key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        SHA,
+        f"originals/{SHA}",
+        f"other/ab/cd/{SHA}",
+        f"originals/ab/cd/{SHA}/",
+        f"originals/ab/cd/{SHA.upper()}",
+        f"originals/ab/cd/{SHA[:-1]}",
+        f"renditions/ab/cd/{SHA}.",
+        f"renditions/ab/cd/{SHA}.fit/../x",
+        f"renditions/ab/cd/{SHA}.tmp~",
+        f"originals/ab/cd/{SHA}\n",
+    ],
+)
+def test_keys_of_other_shapes_are_not_ours(key: str) -> None:
+    assert parse_key(key) is None
+
+
+def test_locks_are_signed_64_bit_numbers() -> None:
+    for lock in (content_lock, developing_lock):
+        assert lock(Sha256("00" * 32)) == 0
+        assert lock(Sha256("ff" * 32)) == -1
+        assert lock(Sha256("7f" + "ff" * 31)) <= 2**63 - 1
+        assert lock(Sha256("80" + "00" * 31)) >= -(2**63)
+
+
+def test_a_content_has_two_locks_of_its_own() -> None:
+    contents = [sha256_of(str(n)) for n in range(100)]
+    locks = {lock(content) for content in contents for lock in (content_lock, developing_lock)}
+
+    assert len(locks) == 200
+
+
+def test_a_rendition_that_was_made_has_the_sizes_it_really_has() -> None:
+    planned = a_media().renditions[1]
+    stored = dataclasses.replace(a_stored_rendition(), width=149, height=151, size_bytes=77)
+
+    made = stored.as_made(planned)
+
+    assert (made.width, made.height, made.size_bytes) == (149, 151, 77)
+    assert (made.name, made.recipe) == (planned.name, planned.recipe)
