@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from media_proto import media_service_pb2 as pb
-from media_proto import media_service_pb2_grpc as pb_grpc
 
 from benchmarks.photographs import photograph
 from benchmarks.processes import memory_mb, watched_memory
 from benchmarks.reports import Row
-from tests.e2e.processes import Mediad, stub, upload_request
+from tests.e2e.processes import Mediad, Stub, stub, upload_request
 
 MB = 1024 * 1024
 CHUNK = bytes(512 * 1024)
@@ -112,7 +111,7 @@ async def _unary(mediad: Mediad, picture: bytes, number: int) -> None:
 
 
 async def _get_until(
-    media: pb_grpc.MediaServiceAsyncStub, media_id: str, until: asyncio.Future[list[None]]
+    media: Stub, media_id: str, until: asyncio.Future[list[None]]
 ) -> list[float]:
     latencies = []
     while not until.done() or len(latencies) < 100:

@@ -28,6 +28,7 @@ PORT = 5432
 
 _SOCKET_NAME = f".s.PGSQL.{PORT}"
 _SOCKET_PATH_BYTES = 107
+_SHORT_FOLDER = Path("/tmp")  # noqa: S108 - what is there but not this user's is refused
 
 # Who runs the server when root does not say otherwise by giving the folder to someone: "nobody".
 _UNPRIVILEGED = Account(65534, 65534)
@@ -61,7 +62,7 @@ class Home:
         if len(path) <= _SOCKET_PATH_BYTES and b"," not in path:
             return inside
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()
-        return Path("/tmp") / f"mediad-{digest[:16]}" / "run"
+        return _SHORT_FOLDER / f"mediad-{digest[:16]}" / "run"
 
     def dsn(self, database: str) -> str:
         """The URL of a database; asyncpg, psycopg and libpq read it alike."""

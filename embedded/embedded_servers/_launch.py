@@ -20,7 +20,7 @@ def _drop(uid: int, gid: int) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as error:
-        print(f"cannot become user {uid}: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"cannot become user {uid}: {error.strerror}\n")
         sys.exit(NOT_DROPPED)
 
 
@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> None:
     if os.getppid() != parent:
         sys.exit("the parent ended before the server began")
     try:
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - no shell is the point
     except OSError as error:
-        print(f"cannot execute {command[0]}: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"cannot execute {command[0]}: {error.strerror}\n")
         sys.exit(NOT_EXECUTED)
 
 

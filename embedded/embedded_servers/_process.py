@@ -91,7 +91,7 @@ async def ended(process: "subprocess.Popen[bytes]", *, within_seconds: float) ->
     """Wait for the process to end and tell whether it did."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within_seconds):
-            while process.poll() is None:
+            while process.poll() is None:  # noqa: ASYNC110 - no loop's child watcher is needed
                 await asyncio.sleep(POLL_SECONDS)
     return process.returncode is not None
 

@@ -31,7 +31,7 @@ _NEEDED = (
 
 # The first that is writable and allows programs holds the copy. The first is also the only one
 # where nobody else can take the name, and which no cleaner visits.
-_SHELVES = (Path("/var/cache"), Path("/var/tmp"), Path("/tmp"))
+_SHELVES = (Path("/var/cache"), Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - owner is checked
 _SHELF_NAME = "mediad-embedded"
 
 

@@ -4,13 +4,15 @@ Who may connect: the server listens on a unix socket only and trusts whoever rea
 socket's folder (0700) and the folder around it (0700) let in this user and root. No password,
 because it would lie in the same folder as the data it guards, and would make URLs secret. `peer`
 authentication would not do, because root runs its server as another account. Clients get a role
-that owns the database but is no superuser.
+that owns the database but is no superuser. Under root, other processes of the account 65534 could
+still look in through /proc: give the folder to an account of its own to rule that out.
 
 Who runs it: the first process that opens the folder owns the server; those that come later attach
 to it and leave it running. When the owner leaves, it stops the server, clients lose their
 connections, and within about half a second one of the attached processes owns a new server at the
 same URL. The same happens when the server or its owner is killed. With nobody attached, nothing
-stays behind: the kernel interrupts the server when its owner dies, even by kill -9.
+stays behind: the kernel ends the server when its owner dies, even by kill -9; nothing committed
+is lost, the next start replays the log.
 """
 
 import asyncio
@@ -68,7 +70,7 @@ async def open_postgres(folder: Path, *, database: str = "mediad") -> AsyncItera
 
 
 class _Seat:
-    """This process's place at the server: its owner as long as it holds the lock, else attached."""
+    """A place at the server: its owner's as long as this process holds the lock, else a guest's."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -100,7 +102,7 @@ class _Seat:
             try:
                 await self._take_over()
             except EmbeddedServerError as error:
-                logger.error("PostgreSQL does not start again: %s", error)
+                logger.error("PostgreSQL does not start again: %s", error)  # noqa: TRY400 - says it all
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def leave(self) -> None:

@@ -30,13 +30,17 @@ async def open_valkey(folder: Path) -> AsyncIterator[str]:
 
     Raises EmbeddedServerError: its subclasses say what to do.
     """
-    with usable(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    port, server = await _start(folder.absolute())
+    port, server = await _start(_made(folder))
     try:
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         await _process.stop(server, steps=_STOP_STEPS)
+
+
+def _made(folder: Path) -> Path:
+    with usable(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder.absolute()
 
 
 async def _start(folder: Path) -> tuple[int, "subprocess.Popen[bytes]"]:

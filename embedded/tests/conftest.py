@@ -25,8 +25,11 @@ def tidy_up(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def used_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that a PostgreSQL was opened in once."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that was opened before; tests may kill what runs in it, but leave its files alone.
+
+    Opening it takes a tenth of the time that a fresh one takes.
+    """
     folder = tmp_path_factory.mktemp("used") / "pg"
     subprocess.run(
         [sys.executable, _OPENER, "postgres", folder],
@@ -57,10 +60,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, used_folder: Path) -> Path:
-    """A copy of a used folder: opening it takes a tenth of the time that a fresh one takes."""
+def own_folder(tmp_path: Path, folder: Path) -> Path:
+    """A copy of that folder for tests that touch its files."""
     copy = tmp_path / "pg"
-    subprocess.run(["cp", "--archive", "--sparse=always", used_folder, copy], check=True)
+    subprocess.run(["cp", "--archive", "--sparse=always", folder, copy], check=True)
     return copy
 
 

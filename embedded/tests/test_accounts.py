@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
-import pytest
-
 import embedded_servers
+import pytest
 from embedded_servers._process import Account
 from embedded_servers._programs import copy_programs, postgres_programs
 from embedded_servers.errors import AccountWithoutName, ProgramsOutOfReach
@@ -75,9 +74,10 @@ async def test_root_under_open_folders_hands_the_server_to_nobody(public_folder:
 async def test_root_under_private_folders_hands_the_server_to_nobody(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
+    folder = private / "pg"
 
-    async with open_postgres(private / "pg") as url:
-        assert await account_and_answer(url, private / "pg") == (NOBODY.uid, 1)
+    async with open_postgres(folder) as url:
+        assert await account_and_answer(url, folder) == (NOBODY.uid, 1)
 
     assert private.stat().st_mode & 0o777 == 0o700
 

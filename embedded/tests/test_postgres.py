@@ -8,7 +8,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-
 from embedded_servers.errors import (
     EmbeddedServerError,
     FolderNotUsable,
@@ -80,10 +79,10 @@ async def test_clients_may_clone_their_database(url: str) -> None:
 
 async def test_rows_survive_a_restart_at_the_same_url(folder: Path) -> None:
     async with open_postgres(folder) as first:
-        await ask(first, "CREATE TABLE kept AS SELECT 7 AS n")
+        await ask(first, "CREATE TABLE survivor AS SELECT 7 AS n")
 
     async with open_postgres(folder) as second:
-        assert await ask(second, "SELECT n FROM kept") == 7
+        assert await ask(second, "SELECT n FROM survivor") == 7
 
     assert first == second
 
@@ -95,8 +94,10 @@ async def test_connections_that_stay_open_do_not_delay_the_end(folder: Path) -> 
     forgotten.terminate()
 
 
-async def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
-    folder = tmp_path / ("long, and with a comma " * 6)
+async def test_a_path_too_long_for_a_socket_is_no_obstacle(
+    tmp_path: Path, own_folder: Path
+) -> None:
+    folder = own_folder.rename(tmp_path / ("long, and with a comma " * 6))
 
     async with open_postgres(folder) as url:
         assert await ask(url, "SELECT 1") == 1
@@ -107,12 +108,13 @@ async def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> No
     assert not socket_folder.parent.exists()
 
 
-async def test_everything_is_private(tmp_path: Path) -> None:
-    folder = tmp_path / "pg"
-    folder.mkdir(mode=0o755)
+async def test_everything_is_private(own_folder: Path) -> None:
+    own_folder.chmod(0o755)
 
-    async with open_postgres(folder):
-        open_to_others = [p for p in (folder, *folder.rglob("*")) if p.lstat().st_mode & 0o077]
+    async with open_postgres(own_folder):
+        open_to_others = [
+            p for p in (own_folder, *own_folder.rglob("*")) if p.lstat().st_mode & 0o077
+        ]
 
     assert not open_to_others
 
@@ -140,16 +142,16 @@ async def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
     assert not half_made.exists()
 
 
-async def test_a_stale_pid_that_some_other_process_has_now_is_no_obstacle(folder: Path) -> None:
-    async with open_postgres(folder):
-        left_behind = (folder / "data" / "postmaster.pid").read_text()
-    account = (folder / "data").stat().st_uid
+async def test_a_stale_pid_that_some_other_process_has_now_is_no_obstacle(own_folder: Path) -> None:
+    async with open_postgres(own_folder):
+        left_behind = (own_folder / "data" / "postmaster.pid").read_text()
+    account = (own_folder / "data").stat().st_uid
     other = subprocess.Popen(["sleep", "30"], user=account, cwd="/")
     stale = "\n".join([str(other.pid), *left_behind.splitlines()[1:]])
-    (folder / "data" / "postmaster.pid").write_text(stale)
+    (own_folder / "data" / "postmaster.pid").write_text(stale)
 
     try:
-        async with open_postgres(folder) as url:
+        async with open_postgres(own_folder) as url:
             assert await ask(url, "SELECT 1") == 1
     finally:
         other.kill()
@@ -164,25 +166,19 @@ async def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_server_that_dies_at_its_start_is_quoted(folder: Path) -> None:
-    async with open_postgres(folder):
-        pass
-    (folder / "data" / "postgresql.conf").write_text("nonsense = 1\n")
+async def test_a_server_that_dies_at_its_start_is_quoted_and_frees_the_folder(
+    own_folder: Path,
+) -> None:
+    configuration = own_folder / "data" / "postgresql.conf"
+    sound = configuration.read_text()
+    configuration.write_text("nonsense = 1\n")
 
     with pytest.raises(ServerNotStarted, match='parameter "nonsense"'):
-        async with open_postgres(folder):
+        async with open_postgres(own_folder):
             pass
 
-
-async def test_a_folder_is_free_again_after_a_failure(tmp_path: Path) -> None:
-    (tmp_path / "pg" / "data").mkdir(parents=True)
-    for _ in range(2):
-        with pytest.raises(ServerNotStarted):
-            async with open_postgres(tmp_path / "pg"):
-                pass
-    (tmp_path / "pg" / "data").rmdir()
-
-    async with open_postgres(tmp_path / "pg") as url:
+    configuration.write_text(sound)
+    async with open_postgres(own_folder) as url:
         assert await ask(url, "SELECT 1") == 1
 
 

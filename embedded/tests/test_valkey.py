@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-
 from embedded_servers.errors import FolderNotUsable
 from embedded_servers.valkey import open_valkey
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 async def test_it_answers_and_is_gone_afterwards(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from fakes.postgres_server import EMPTY, new_database, running_postgres
+from fakes.postgres_server import EMPTY, Databases, make_database, running_postgres
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=50, deadline=None)
@@ -13,21 +15,26 @@ settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A server; the URL is that of the template, which tests leave alone."""
-    with running_postgres(tmp_path_factory.mktemp("postgres")) as url:
+    with TemporaryDirectory() as folder, running_postgres(Path(folder)) as url:
         yield url
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_url: str) -> Databases:
+    """Where to borrow databases from, for tests that need more than `database_url`."""
+    return Databases(postgres_url)
+
+
 @pytest.fixture
-async def database_url(postgres_url: str) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """A database of the test's own, its schema up to date and its tables empty."""
-    async with new_database(postgres_url) as url:
+    async with databases.borrow() as url:
         yield url
 
 
 @pytest.fixture
-async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+async def empty_database_url(postgres_url: str) -> str:
     """A database of the test's own with nothing in it."""
-    async with new_database(postgres_url, template=EMPTY) as url:
-        yield url
+    return await make_database(postgres_url, template=EMPTY)

@@ -16,7 +16,8 @@ match on (for instance file_too_large; the same over HTTP), `domain` is "media",
 `metadata["request_id"]` finds the call in our logs.
 
 Request ids: send `x-request-id` in the metadata to have your own id in our logs;
-without it one is made. It comes back in the initial metadata.
+without it one is made. It comes back in the trailing metadata and in error details; reads
+that succeed bring it back only if it was sent.
 """
 
 from collections import abc as _abc

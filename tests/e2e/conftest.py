@@ -7,9 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from media_proto import media_service_pb2_grpc as pb_grpc
 
-from tests.e2e.processes import Mediad, stub
+from tests.e2e.processes import Mediad, Stub, stub
 
 PHOTO = Path(__file__).parents[2] / "docs" / "samples" / "photo.jpg"
 
@@ -22,7 +21,7 @@ def mediad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mediad]:
 
 
 @pytest.fixture
-async def media(mediad: Mediad) -> AsyncIterator[pb_grpc.MediaServiceAsyncStub]:
+async def media(mediad: Mediad) -> AsyncIterator[Stub]:
     """A caller of it."""
     async with mediad.channel() as channel:
         yield stub(channel)

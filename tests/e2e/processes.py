@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 from media_proto import media_service_pb2 as pb
@@ -76,7 +77,7 @@ class Mediad:
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"mediad did not start:\n{self.log}")
+                raise AssertionError(f"mediad did not start:\n{self.log[-3000:]}")
             time.sleep(0.05)
 
     def _is_ready(self) -> bool:
@@ -123,7 +124,10 @@ class Mediad:
             self.stop()
 
 
-def stub(channel: grpc.aio.Channel) -> pb_grpc.MediaServiceAsyncStub:
+Stub: TypeAlias = "pb_grpc.MediaServiceAsyncStub"
+
+
+def stub(channel: grpc.aio.Channel) -> Stub:
     return pb_grpc.MediaServiceStub(channel)  # type: ignore[return-value]
 
 

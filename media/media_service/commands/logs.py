@@ -40,8 +40,9 @@ def configure_logs(log_format: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for name in ("procrastinate", "uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    # A line for each stranger's malformed request would let strangers fill the disk.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 def _renderers(*, as_text: bool) -> list[Processor]:

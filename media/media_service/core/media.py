@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
+import re
 import time
 import uuid
 from datetime import datetime
@@ -15,6 +16,7 @@ from media_service.core.renditions import ProcessingOptions, Rendition
 
 MediaId = NewType("MediaId", str)
 UserId = NewType("UserId", str)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 Sha256 = NewType("Sha256", str)
 """SHA-256 of some content, 64 lower-case hexadecimal digits."""
 
@@ -133,12 +135,7 @@ def new_media_id() -> MediaId:
 
 def parse_media_id(text: str) -> MediaId:
     """The id, in its one spelling. Raises InvalidMediaId for anything that is not a UUID."""
-    if len(text) != 36:
+    lower = text.lower()
+    if not _UUID.fullmatch(lower):
         raise InvalidMediaId
-    try:
-        value = uuid.UUID(text)
-    except ValueError:
-        raise InvalidMediaId from None
-    if str(value) != text.lower():
-        raise InvalidMediaId
-    return MediaId(str(value))
+    return MediaId(lower)

@@ -136,9 +136,9 @@ class MediaRows(Protocol):
     async def update(self, media: Media, *, revision: int) -> bool:
         """Write what can change, if the row may still change so; whether it did.
 
-        It may not if it is deleted, or has another revision than this, or its work is over
-        (COMPLETED, FAILED) and this neither begins a new revision nor deletes it: so whoever
-        comes late changes nothing.
+        It may not if it is deleted, or has another revision than this. What is COMPLETED stays
+        so, and what is FAILED can only become COMPLETED, until a new revision begins or it is
+        deleted: so who comes late undoes nothing.
         """
 
     async def expired(self, now: datetime, *, limit: int) -> list[Media]:

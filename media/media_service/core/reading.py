@@ -23,10 +23,13 @@ class Reading:
 
     async def get(self, media_id: MediaId) -> Media:
         """The medium. Raises MediaNotFound if there is none, or no longer."""
-        found = await self.find([media_id])
+        found = await self._cache.get([media_id])
         if media_id not in found:
+            found = await self._load([media_id])
+        media = found[media_id]
+        if media is None or media.is_gone(self._clock()):
             raise MediaNotFound
-        return found[media_id]
+        return media
 
     async def find(self, ids: Sequence[MediaId]) -> dict[MediaId, Media]:
         """Those that are there."""

@@ -17,7 +17,7 @@ import asyncpg
 import orjson
 import pytest
 from fakes.in_memory_database import InMemoryDatabase, QueuedJob, RowRefused
-from fakes.postgres_server import new_database
+from fakes.postgres_server import Databases
 from fakes.relay import Relay, open_relay
 from fakes.samples import (
     ALICE,
@@ -104,16 +104,15 @@ class PostgresSubject:
 
 
 @asynccontextmanager
-async def _open_postgres_subject(server_url: str) -> AsyncIterator[Subject]:
-    with tempfile.TemporaryDirectory() as folder:
-        [host] = parse_qs(urlsplit(server_url).query)["host"]
-        socket = Path(host) / ".s.PGSQL.5432"
-        async with (
-            new_database(server_url) as url,
-            open_relay(Path(folder), target=socket) as relay,
-            open_database(url.replace(host, folder), max_connections=8) as database,
-        ):
-            yield PostgresSubject(database, url, relay)
+async def _open_postgres_subject(databases: Databases) -> AsyncIterator[Subject]:
+    async with databases.borrow() as url:
+        [host] = parse_qs(urlsplit(url).query)["host"]
+        with tempfile.TemporaryDirectory() as folder:
+            async with (
+                open_relay(Path(folder), target=Path(host) / ".s.PGSQL.5432") as relay,
+                open_database(url.replace(host, folder), max_connections=8) as database,
+            ):
+                yield PostgresSubject(database, url, relay)
 
 
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.needs_postgres)])
@@ -121,7 +120,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     if request.param == "memory":
         yield InMemorySubject()
         return
-    async with _open_postgres_subject(request.getfixturevalue("postgres_url")) as opened:
+    async with _open_postgres_subject(request.getfixturevalue("databases")) as opened:
         yield opened
 
 
@@ -335,10 +334,28 @@ async def test_work_that_is_over_is_not_changed_by_who_comes_late(
 ) -> None:
     media = await _inserted(database, a_media(status=over))
 
-    for late in ProcessingStatus:
+    for late in set(ProcessingStatus) - {ProcessingStatus.COMPLETED}:
         assert not await database.latest.media.update(media.advanced(late, NOON), revision=1)
 
     assert await _found(database, media) == media
+
+
+async def test_what_is_completed_can_not_be_completed_again(database: Database) -> None:
+    media = await _inserted(database, a_media(status=ProcessingStatus.COMPLETED))
+    late = dataclasses.replace(media, updated_at=NOON + SECOND)
+
+    assert not await database.latest.media.update(late, revision=1)
+
+    assert await _found(database, media) == media
+
+
+async def test_what_failed_may_still_be_completed(database: Database) -> None:
+    media = await _inserted(database, a_media(status=ProcessingStatus.FAILED))
+    late = media.advanced(ProcessingStatus.COMPLETED, NOON)
+
+    assert await database.latest.media.update(late, revision=1)
+
+    assert await _found(database, media) == late
 
 
 @pytest.mark.parametrize("over", [ProcessingStatus.COMPLETED, ProcessingStatus.FAILED])

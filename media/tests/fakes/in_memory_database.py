@@ -241,7 +241,7 @@ class InMemoryMedia:
             found = session.media.get(media.id)
             if found is None or found.deleted_at or found.revision != revision:
                 return False
-            if found.status in _OVER and media.revision == revision and not media.deleted_at:
+            if media.revision == revision and not media.deleted_at and _undoes(media, found):
                 return False
             await session.hold("key", found.owner, found.idempotency_key or found.id)
             changes = {name: getattr(media, name) for name in _CHANGEABLE}
@@ -257,6 +257,12 @@ class InMemoryMedia:
                 if media.expires_at and media.expires_at <= now and not media.deleted_at
             ]
             return [media for _, media in sorted(found, key=lambda pair: pair[0])][:limit]
+
+
+def _undoes(late: Media, found: Media) -> bool:
+    completes = late.status is ProcessingStatus.COMPLETED
+    failed = found.status is ProcessingStatus.FAILED
+    return found.status in _OVER and not (failed and completes)
 
 
 def _by_key(session: _Session, owner: UserId, key: str) -> Media | None:

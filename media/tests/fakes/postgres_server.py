@@ -7,12 +7,15 @@ server is started again after a crash whichever event loop the tests are in.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from embedded_servers.postgres import open_postgres
@@ -39,21 +42,70 @@ def running_postgres(folder: Path) -> Iterator[str]:
             process.stdin.close()
 
 
-@asynccontextmanager
-async def new_database(url: str, *, template: str = TEMPLATE) -> AsyncIterator[str]:
-    """The URL of a copy of the template, dropped when the context ends."""
+class Databases:
+    """Databases for one test after the other: copies of the template, emptied in between."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._empty: list[str] = []
+
+    @asynccontextmanager
+    async def borrow(self) -> AsyncIterator[str]:
+        """The URL of a database whose schema is up to date and whose tables are empty."""
+        url = self._empty.pop() if self._empty else await make_database(self._url)
+        try:
+            yield url
+        finally:
+            await _make_empty(url)
+            self._empty.append(url)
+
+
+async def make_database(url: str, *, template: str = TEMPLATE) -> str:
+    """The URL of a new copy of the template."""
     name = f"test_{secrets.token_hex(6)}"
-    await _execute(url, f"create database {name} template {template}")
-    try:
-        yield url.replace(f"/{TEMPLATE}", f"/{name}")
-    finally:
-        await _execute(url, f"drop database {name} with (force)")
+    async with _connected(url.replace(f"/{TEMPLATE}", "/postgres")) as connection:
+        await connection.execute(f"create database {name} template {template}")
+    return url.replace(f"/{TEMPLATE}", f"/{name}")
 
 
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url.replace(f"/{TEMPLATE}", "/postgres"))
+async def _make_empty(url: str) -> None:
+    async with _connected(url) as connection:
+        await connection.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        # Backwards, because that way those that refer go before those that they refer to.
+        tables = await connection.fetch(
+            "select tablename from pg_tables where schemaname = 'public' "
+            "and tablename <> 'schema_migrations' order by tablename desc"
+        )
+        await connection.execute("; ".join(f"delete from {row['tablename']}" for row in tables))
+
+
+async def restart(url: str) -> None:
+    """Stop the server; return when it is up again."""
+    [host] = parse_qs(urlsplit(url).query)["host"]
+    file = Path(host).parent / "data" / "postmaster.pid"
+    stopped = int(file.read_text().splitlines()[0])
+    os.kill(stopped, signal.SIGINT)
+    while _ready(file) in (None, stopped):
+        await asyncio.sleep(0.01)
+
+
+def _ready(file: Path) -> int | None:
+    """The process id of the server that accepts connections, if one does."""
     try:
-        await connection.execute(statement)
+        lines = file.read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return int(lines[0]) if len(lines) > 7 and lines[7].strip() == "ready" else None
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
     finally:
         await connection.close()
 

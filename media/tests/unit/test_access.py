@@ -60,7 +60,7 @@ def test_a_signature_is_the_same_every_time() -> None:
 
 
 def test_a_signature_is_the_one_that_is_in_use() -> None:
-    assert _signature().signature == "dxn6TDkQ0cdnsIr5NO1fXn0LiYKTUJ5cYUGYlnvEqoY"
+    assert _signature().signature == "QGlafj1iriiE7c1t0xdYw34VwDWde_h-0AuyzlYPVoU"
 
 
 def test_no_character_of_the_path_may_change() -> None:

@@ -7,7 +7,7 @@ from media_service.core.media import MediaType, Purpose, Visibility
 from media_service.core.purposes import DEFAULT_POLICIES
 from media_service.core.renditions import DevelopingPolicy
 
-MB = 1_000_000
+MB = 1024 * 1024
 IMAGE, VIDEO, AUDIO, DOCUMENT = MediaType
 FACE = [("small", "crop", 150, 150), ("medium", "crop", 300, 300), ("large", "crop", 600, 600)]
 WIDTHS = [("320", "fit", 320, 16384), ("640", "fit", 640, 16384), ("1080", "fit", 1080, 16384)]

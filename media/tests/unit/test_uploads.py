@@ -85,6 +85,11 @@ def test_a_long_name_is_not_cut_within_a_character() -> None:
     assert safe_filename("é" * 300 + ".jpg") == "é" * 98 + ".jpg"
 
 
+@pytest.mark.parametrize("end", [" ", ".", " . "])
+def test_a_name_that_was_cut_ends_in_no_dot_or_space(end: str) -> None:
+    assert safe_filename("x" * (200 - len(end)) + end + "y" * 50) == "x" * (200 - len(end))
+
+
 def test_a_long_extension_is_none() -> None:
     assert safe_filename("x." + "y" * 300) == ("x." + "y" * 300)[:200]
 

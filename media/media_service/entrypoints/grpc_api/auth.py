@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from media_service.core.errors import Unauthenticated
-
-_OPEN = ("/grpc.health.v1.Health/",)
-"""What balancers ask without credentials."""
 
 
 class ServiceTokens:
     """Tokens of calling services by their names; with none, every caller is let in."""
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
-        self._digests = {name: _digest(token) for name, token in tokens.items()}
+        self._digests = tuple(_digest(token) for token in tokens.values())
 
-    def caller(self, method: str, authorization: str) -> str:
-        """The name of the calling service, empty if nobody asked. Raises Unauthenticated."""
-        if not self._digests or method.startswith(_OPEN):
-            return ""
-        scheme, _, token = authorization.partition(" ")
-        sent = _digest(token)
-        known = [n for n, d in self._digests.items() if hmac.compare_digest(d, sent)]
-        if scheme.lower() != "bearer" or not known:
+    @property
+    def are_needed(self) -> bool:
+        """Whether callers must show one."""
+        return bool(self._digests)
+
+    def check(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
+        """Raise Unauthenticated unless the call's metadata show a token of ours."""
+        sent = [value for name, value in metadata or () if name == "authorization"]
+        scheme, _, token = str(sent[0]).partition(" ") if len(sent) == 1 else ("", "", "")
+        digest = _digest(token)
+        known = [hmac.compare_digest(each, digest) for each in self._digests]
+        if scheme.lower() != "bearer" or not any(known):
             raise Unauthenticated
-        return known[0]
 
 
 def _digest(token: str) -> bytes:

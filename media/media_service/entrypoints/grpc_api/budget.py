@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from media_service.core.errors import TooManyUploads
 
@@ -38,13 +39,18 @@ class ByteBudget:
         self._largest = largest_message_bytes
         self._queue: deque[asyncio.Future[None]] = deque()
 
-    async def reserve(self) -> Reservation:
+    @asynccontextmanager
+    async def reserved(self) -> AsyncIterator[Reservation]:
         """Room for the largest message, as soon as there is. Raises TooManyUploads."""
         if self._queue or self._free_bytes < self._largest:
             await self._wait()
         else:
             self._free_bytes -= self._largest
-        return Reservation(self, self._largest)
+        reservation = Reservation(self, self._largest)
+        try:
+            yield reservation
+        finally:
+            reservation.shrink(0)
 
     async def _wait(self) -> None:
         if len(self._queue) >= _MOST_WAITING:
@@ -68,7 +74,3 @@ class ByteBudget:
             if not turn.done():
                 self._free_bytes -= self._largest
                 turn.set_result(None)
-
-
-current_reservation: ContextVar[Reservation | None] = ContextVar("reservation", default=None)
-"""The reservation of the call that runs in this context."""

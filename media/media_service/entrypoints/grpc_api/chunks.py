@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from media_proto import media_service_pb2 as pb
 
@@ -12,6 +13,8 @@ from media_service.core.errors import InvalidStream, UploadStalled
 MAX_CHUNK_BYTES = 4 * 1024 * 1024
 STALL_SECONDS = 30
 _SLICE_BYTES = 1024 * 1024
+_DRAIN_BYTES = 32 * 1024 * 1024
+_DRAIN_SECONDS = 1
 _WRITTEN_AT_ONCE_BYTES = 256 * 1024
 _FREE_CHUNKS = 1000
 _LEAST_MEAN_BYTES = 1024
@@ -55,6 +58,17 @@ class ChunkReader:
                 joined = bytearray()
         if joined:
             yield bytes(joined)
+
+    async def drain(self) -> None:
+        """Read on and forget, for a moment: a caller in the middle of sending misses the refusal.
+
+        grpc.aio's client reports a failed write as INTERNAL, even where it was answered.
+        """
+        forgotten = 0
+        with suppress(InvalidStream, UploadStalled, TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while forgotten < _DRAIN_BYTES and (chunk := await self._next()) is not None:
+                    forgotten += len(chunk.data)
 
     async def _next(self) -> pb.UploadChunk | None:
         try:

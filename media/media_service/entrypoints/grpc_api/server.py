@@ -1,4 +1,4 @@
-"""The gRPC server: the servicer, health and reflection behind one interceptor."""
+"""The gRPC server: our handlers, health and reflection."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from contextlib import asynccontextmanager
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from media_proto import media_service_pb2, media_service_pb2_grpc
 
 from media_service.core.service import MediaService
 from media_service.entrypoints.grpc_api.auth import ServiceTokens
 from media_service.entrypoints.grpc_api.budget import ByteBudget
-from media_service.entrypoints.grpc_api.interceptor import CallInterceptor
+from media_service.entrypoints.grpc_api.handlers import SERVICE, MediaHandlers
 from media_service.entrypoints.grpc_api.servicer import MediaServicer
 
 MAX_MESSAGE_BYTES = 100 * 1024 * 1024 + 64 * 1024
 """A file of 100 MB and what is said about it."""
-_SERVICE = media_service_pb2.DESCRIPTOR.services_by_name["MediaService"].full_name
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -60,12 +58,14 @@ async def serve_grpc(service: MediaService, settings: GrpcSettings) -> AsyncIter
     Raises PortInUse.
     """
     budget = ByteBudget(settings.unary_budget_bytes, largest_message_bytes=MAX_MESSAGE_BYTES)
-    interceptor = CallInterceptor(tokens=ServiceTokens(settings.tokens), budget=budget)
-    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
-    media_service_pb2_grpc.add_MediaServiceServicer_to_server(MediaServicer(service), server)
+    handlers = MediaHandlers(
+        MediaServicer(service), tokens=ServiceTokens(settings.tokens), budget=budget
+    )
+    server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers((handlers,))
     health_servicer = await _add_health(server)
     reflection.enable_server_reflection(
-        (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     port = _listen(server, settings)
     await server.start()
@@ -79,7 +79,7 @@ async def serve_grpc(service: MediaService, settings: GrpcSettings) -> AsyncIter
 async def _add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    for name in ("", _SERVICE):
+    for name in ("", SERVICE.full_name):
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     return servicer
 

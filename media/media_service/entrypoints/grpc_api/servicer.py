@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from media_proto import media_service_pb2 as pb
-from media_proto import media_service_pb2_grpc as pb_grpc
 
 from media_service.core.errors import InvalidBatch, InvalidMediaId, MediaError
-from media_service.core.media import Media, MediaId, parse_media_id
+from media_service.core.media import MediaId, parse_media_id
 from media_service.core.service import MediaService
 from media_service.core.uploads import parse_user_id
 from media_service.entrypoints.grpc_api import convert
+from media_service.entrypoints.grpc_api.answers import MediaAnswers
 from media_service.entrypoints.grpc_api.chunks import ChunkReader, RequestStream, sliced
 from media_service.entrypoints.grpc_api.errors import Context
 
 MAX_BATCH = 100
 
 
-class MediaServicer(pb_grpc.MediaServiceServicer):
-    """Serves `media.MediaService` from the core."""
+class MediaServicer:
+    """The methods of `media.MediaService`, by name. An answer may be in wire format already."""
 
     def __init__(self, service: MediaService) -> None:
         self._service = service
+        self._answers = MediaAnswers(service.links, clock=service.clock)
 
     async def UploadMedia(
         self, request: pb.UploadMediaRequest, context: Context
@@ -37,14 +38,18 @@ class MediaServicer(pb_grpc.MediaServiceServicer):
     ) -> pb.UploadMediaResponse:
         """Store one file sent in chunks."""
         stream = ChunkReader(request_iterator)
-        declared = convert.declared_from(await stream.metadata())
-        media = await self._service.uploading.upload(declared, stream.data())
+        try:
+            declared = convert.declared_from(await stream.metadata())
+            media = await self._service.uploading.upload(declared, stream.data())
+        except MediaError:
+            await stream.drain()
+            raise
         return convert.upload_response(media, self._service.links, now=self._service.clock())
 
-    async def GetMedia(self, request: pb.GetMediaRequest, context: Context) -> pb.MediaResponse:
+    async def GetMedia(self, request: pb.GetMediaRequest, context: Context) -> bytes:
         """Tell what is known of one medium."""
         media = await self._service.reading.get(parse_media_id(request.media_id))
-        return self._response(media)
+        return self._answers.encoded(media)
 
     async def DeleteMedia(
         self, request: pb.DeleteMediaRequest, context: Context
@@ -85,12 +90,14 @@ class MediaServicer(pb_grpc.MediaServiceServicer):
         asked = _checked_batch(request.media_ids)
         ids = {text: media_id for text in asked if (media_id := _parsed(text))}
         found = await self._service.reading.find(list(dict.fromkeys(ids.values())))
-        messages = {media_id: self._response(media) for media_id, media in found.items()}
-        wanted = [(text, messages.get(ids[text]) if text in ids else None) for text in asked]
-        return pb.BatchGetMediaResponse(
-            media=[message for _, message in wanted if message],
-            missing_ids=[text for text, message in wanted if not message],
-        )
+        answer = pb.BatchGetMediaResponse()
+        for text in asked:
+            media = found.get(ids[text]) if text in ids else None
+            if media is None:
+                answer.missing_ids.append(text)
+            else:
+                answer.media.add().MergeFromString(self._answers.encoded(media))
+        return answer
 
     async def BatchDeleteMedia(
         self, request: pb.BatchDeleteMediaRequest, context: Context
@@ -105,9 +112,6 @@ class MediaServicer(pb_grpc.MediaServiceServicer):
             failed_ids=list(failed),
             failures=[_failure(text, error) for text, error in failed.items()],
         )
-
-    def _response(self, media: Media) -> pb.MediaResponse:
-        return convert.media_response(media, self._service.links, now=self._service.clock())
 
 
 def _checked_batch(ids: Iterable[str]) -> list[str]:

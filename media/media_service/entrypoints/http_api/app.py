@@ -9,17 +9,17 @@ GET|HEAD /capabilities                    what is taken, and its limits
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from media_service.core.service import MediaService
-from media_service.entrypoints.http_api.delivery import REQUEST_HEADERS, Asked, DeliveryRoute
+from media_service.entrypoints.http_api.delivery import DeliveryRoute
 from media_service.entrypoints.http_api.errors import METHOD_NOT_ALLOWED, Refused
 from media_service.entrypoints.http_api.exchange import REQUEST_ID, Exchange
-from media_service.entrypoints.http_api.metrics import RequestMetrics
+from media_service.entrypoints.http_api.metrics import METRICS
 from media_service.entrypoints.http_api.operations import (
     PATHS,
     READ_METHODS,
@@ -28,7 +28,6 @@ from media_service.entrypoints.http_api.operations import (
 )
 from media_service.entrypoints.http_api.targets import PREFIX
 
-_WANTED = REQUEST_HEADERS | {REQUEST_ID}
 _DELIVERY = "/media"
 
 
@@ -61,7 +60,6 @@ class HttpApp:
         self._delivery = delivery
         self._operations = operations
         self._is_draining = is_draining
-        self._metrics = RequestMetrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,10 +67,9 @@ class HttpApp:
             await self._operations(scope, receive, send)
             return
         begun = perf_counter()
-        self._metrics.begin()
-        asked = _asked(scope["headers"])
-        request_id = asked.get(REQUEST_ID) if asked else None
-        exchange = Exchange(send, request_id=request_id, is_last=self._is_draining())
+        METRICS.begin()
+        asked = dict(scope["headers"])  # of a header that comes twice, the last one counts
+        exchange = Exchange(send, request_id=asked.get(REQUEST_ID), is_last=self._is_draining())
         is_delivery = scope["raw_path"].startswith(PREFIX)
         route = _DELIVERY if is_delivery else _route(scope["path"])
         try:
@@ -85,7 +82,7 @@ class HttpApp:
         except Exception as error:  # noqa: BLE001 - the last resort: logged and answered
             await exchange.fail(error, route=route)
         finally:
-            self._metrics.end(
+            METRICS.end(
                 (route, scope["method"], 0 if exchange.is_cut else exchange.status),
                 seconds=perf_counter() - begun,
                 body_bytes=exchange.body_bytes,
@@ -94,15 +91,6 @@ class HttpApp:
     async def _operate(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         with bound_contextvars(request_id=exchange.request_id.decode()):
             await self._operations(scope, receive, exchange.forward)
-
-
-def _asked(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
-    """The headers that change the answer; one that comes twice is one list (RFC 9110, 5.3)."""
-    asked: Asked = {}
-    for name, value in headers:
-        if name in _WANTED:
-            asked[name] = asked[name] + b", " + value if name in asked else value
-    return asked
 
 
 def _route(path: str) -> str:

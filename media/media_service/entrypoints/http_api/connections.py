@@ -19,11 +19,14 @@ import fcntl
 import struct
 import termios
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from media_service.entrypoints.http_api.cycles import Cycle
 from media_service.entrypoints.http_api.errors import (
     HEADERS_TOO_LARGE,
     MALFORMED,
@@ -76,6 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._chunk_bytes = 0
         self._request_bytes = 0
         self._is_within_body = False
+        self._is_idle = False
         self._waiting_for: tuple[float, object] | None = None
         self._waiting_since = 0.0
 
@@ -87,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the request it belongs to never ends."""
+        self._is_idle = False
         self._chunk_bytes = len(data)
         self._request_bytes += len(data)
         if self._request_bytes > self._limits.max_request_bytes:
@@ -105,13 +110,60 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start the request, if its head is within the limits."""
         if self._request_bytes > self._limits.max_head_bytes:
             self._check_head()
-        if len(self.pipeline) >= self._limits.max_pipelined or b"#" in self.url:
+        if len(self.pipeline) >= self._limits.max_pipelined:
             raise HeadRefused
-        super().on_headers_complete()
+        is_first = not self._is_answering()
+        cycle = self.cycle = self._new_cycle()
         self._is_within_body = True
-        if self.parser.should_upgrade():
-            # Nothing is spoken here but HTTP/1.1, so what follows can't be understood.
-            self.cycle.keep_alive = False
+        if is_first:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _new_cycle(self) -> Cycle:
+        self._complete_scope()
+        parser = self.parser
+        version = parser.get_http_version()
+        # Nothing is spoken here but HTTP/1: what follows an upgrade can't be understood.
+        is_lasting = version != "1.0" and parser.should_keep_alive() and not parser.should_upgrade()
+        return Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=is_lasting,
+            on_response=self.on_response_complete,
+        )
+
+    def _complete_scope(self) -> None:
+        """Raises HeadRefused or a parsing error for a URL that is none; fragments are not sent."""
+        if b"#" in self.url:
+            raise HeadRefused
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = self.parser.get_http_version()
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request that is here, or wait for one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._is_idle = True
 
     def on_message_complete(self) -> None:
         """The request is here to its last byte."""
@@ -143,9 +195,11 @@ class BoundedProtocol(HttpToolsProtocol):
         unsent = self.transport.get_write_buffer_size()
         if unsent:
             return self._limits.stall_seconds, unsent + _unacknowledged(self.transport)
-        if self._is_answering() or self.timeout_keep_alive_task is not None:
+        if self._is_answering():
             return None
-        return self._limits.head_seconds, id(self.cycle)
+        is_idle = self._is_idle
+        seconds = self._limits.keep_alive_seconds if is_idle else self._limits.head_seconds
+        return seconds, (is_idle, id(self.cycle))
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -67,10 +67,10 @@ class DeliveryRoute:
         entity = describe(delivery)
         if_none_match = asked.get(b"if-none-match") if asked else None
         if if_none_match is not None and not none_match(if_none_match, etag=entity.etag):
-            await exchange.start(_NOT_MODIFIED, (*entity.headers, cache_control(delivery)))
+            exchange.start(_NOT_MODIFIED, (*entity.headers, cache_control(delivery)))
             await exchange.body()
         elif scope["method"] == "HEAD":
-            await exchange.start(_OK, (*entity.whole, cache_control(delivery)))
+            exchange.start(_OK, (*entity.whole, cache_control(delivery)))
             await exchange.body()
         else:
             await self._send(delivery, receive, exchange=exchange, asked=asked)
@@ -83,10 +83,10 @@ class DeliveryRoute:
             part = _part_asked_for(asked, entity) if asked else None
             if part is None:
                 start, length = 0, entity.size_bytes
-                await exchange.start(_OK, (*entity.whole, cache_control(found)))
+                exchange.start(_OK, (*entity.whole, cache_control(found)))
             else:
                 start, length = part
-                await exchange.start(_PARTIAL, _partial_headers(entity, part, found))
+                exchange.start(_PARTIAL, _partial_headers(entity, part, found))
             if length <= _WATCHED_BYTES:
                 await _send_pieces(opened, ByteRange(start, length), exchange)
             else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import uuid
 from collections.abc import Iterable
 
 import structlog
@@ -30,44 +30,43 @@ log = structlog.get_logger()
 class Exchange:
     """Sends an answer, and knows how far it got.
 
-    `status` is 0 until the head was sent. Once it was, a fault can only cut the connection: by
-    returning without the rest, which the server takes for just that.
+    The head waits for the first piece of the body. `status` is 0 until then; after that a fault
+    can only cut the connection: by returning without the rest, which servers take for just that.
     """
 
-    __slots__ = ("_send", "body_bytes", "is_cut", "request_id", "status", "trailing")
+    __slots__ = ("_head", "_is_last", "_send", "body_bytes", "is_cut", "request_id", "status")
 
     def __init__(self, send: Send, *, request_id: bytes | None, is_last: bool) -> None:
         self._send = send
-        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-            request_id = uuid.uuid4().hex.encode()
-        self.request_id = request_id
-        self.trailing: tuple[Header, ...] = ((REQUEST_ID, request_id),)
-        if is_last:
-            self.trailing += (CLOSE,)
+        self._is_last = is_last
+        self._head: Message | None = None
+        self.request_id = (
+            request_id if request_id and _REQUEST_ID.fullmatch(request_id) else _new_id()
+        )
         self.status = 0
         self.body_bytes = 0
         self.is_cut = False
 
-    async def start(self, status: int, headers: Iterable[Header]) -> None:
-        """Send the head: these headers and the request id."""
-        self.status = status
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*headers, *self.trailing],
-            }
-        )
+    def start(self, status: int, headers: Iterable[Header]) -> None:
+        """The head to send: these headers and the request id."""
+        complete = [*headers, (REQUEST_ID, self.request_id)]
+        if self._is_last:
+            complete.append(CLOSE)
+        self._head = {"type": "http.response.start", "status": status, "headers": complete}
 
     async def body(self, piece: bytes = b"", *, more: bool = False) -> None:
         """Send a piece of the body; returns when the reader has room for another."""
+        if self._head:
+            head, self._head = self._head, None
+            self.status = head["status"]
+            await self._send(head)
         self.body_bytes += len(piece)
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def forward(self, message: Message) -> None:
         """Send what another app answers, with the headers that all our answers have."""
         if message["type"] == "http.response.start":
-            await self.start(message["status"], [*message["headers"], *SAFETY, NO_STORE])
+            self.start(message["status"], [*message["headers"], *SAFETY, NO_STORE])
         else:
             await self.body(message.get("body", b""), more=message.get("more_body", False))
 
@@ -80,7 +79,7 @@ class Exchange:
             return
         content = encode(problem.code, problem.message)
         length = content_length(len(content))
-        await self.start(problem.status, (JSON, length, *problem.headers, *SAFETY, NO_STORE))
+        self.start(problem.status, (JSON, length, *problem.headers, *SAFETY, NO_STORE))
         await self.body(content)
 
     def _log(self, error: Exception, problem: Problem, route: str) -> None:
@@ -96,3 +95,8 @@ class Exchange:
             log.warning("http.failed", **about, cause=repr(error.__cause__))
         elif isinstance(error, MediaError) and error.kind in _LOGGED_QUIETLY:
             log.info("http.refused", **about)
+
+
+def _new_id() -> bytes:
+    """A new request id. It need not be hard to guess, only unlike any other."""
+    return b"%032x" % random.getrandbits(128)

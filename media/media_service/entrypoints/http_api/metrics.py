@@ -1,48 +1,103 @@
-"""What is counted of HTTP requests, cheaply: a request for a thumbnail takes microseconds."""
+"""What is counted of HTTP requests.
+
+A request for a thumbnail takes microseconds, so it is counted in plain numbers of the one thread
+that serves, which become metrics when Prometheus asks for them.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from bisect import bisect_left
+from collections.abc import Iterator
 
-_SECONDS = Histogram(
-    "mediad_http_request_seconds",
-    "How long requests took, from their head to the last byte handed to the socket",
-    ["route", "method", "status"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+from prometheus_client import REGISTRY
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
-_BYTES = Counter("mediad_http_response_bytes", "Bytes of bodies handed to sockets")
-_IN_FLIGHT = Gauge("mediad_http_in_flight_requests", "Requests being answered")
+from prometheus_client.registry import Collector
 
+_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+_NAMES = (*(str(float(bound)) for bound in _BOUNDS), "+Inf")
 _METHODS = frozenset({"GET", "HEAD"})
-_CUT = 0
-_CLASSES = {_CUT: "cut", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+_CLASSES = {0: "cut", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+
+Key = tuple[str, str, int]
+"""Route, method and status of an answer; the status is 0 if it was cut."""
 
 
-class RequestMetrics:
-    """Counts requests. The children of the histogram are bound when they are first needed."""
+class _Tally:
+    """How long the requests of one kind took."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_NAMES)
+        self.seconds = 0.0
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """How many took at most so long, as Prometheus wants it."""
+        total, cumulative = 0, []
+        for name, count in zip(_NAMES, self.counts, strict=True):
+            total += count
+            cumulative.append((name, float(total)))
+        return cumulative
+
+
+class RequestMetrics(Collector):
+    """Counts requests."""
 
     def __init__(self) -> None:
         self._in_flight = 0
-        self._observed: dict[tuple[str, str, int], Histogram] = {}
-        _IN_FLIGHT.set_function(lambda: self._in_flight)
+        self._body_bytes = 0
+        self._tallies: dict[tuple[str, str, str], _Tally] = {}
+        self._by_key: dict[Key, _Tally] = {}
 
     def begin(self) -> None:
         """A request has come in."""
         self._in_flight += 1
 
-    def end(self, key: tuple[str, str, int], *, seconds: float, body_bytes: int) -> None:
-        """It is over. The key is its route, method and status; 0 is an answer that was cut."""
+    def end(self, key: Key, *, seconds: float, body_bytes: int) -> None:
+        """It is over."""
         self._in_flight -= 1
-        observed = self._observed.get(key) or self._bind(key)
-        observed.observe(seconds)
-        if body_bytes:
-            _BYTES.inc(body_bytes)
+        self._body_bytes += body_bytes
+        tally = self._by_key.get(key) or self._find(key)
+        tally.counts[bisect_left(_BOUNDS, seconds)] += 1
+        tally.seconds += seconds
 
-    def _bind(self, key: tuple[str, str, int]) -> Histogram:
+    def _find(self, key: Key) -> _Tally:
         route, method, status = key
         known_method = method if method in _METHODS else "other"
-        child = _SECONDS.labels(route, known_method, _CLASSES[status // 100])
-        # Methods are the caller's words: only ours may be remembered.
-        if known_method == method:
-            self._observed[key] = child
-        return child
+        labels = (route, known_method, _CLASSES[status // 100])
+        tally = self._tallies.setdefault(labels, _Tally())
+        if known_method == method:  # other methods are the caller's words: not to be remembered
+            self._by_key[key] = tally
+        return tally
+
+    def describe(self) -> Iterator[Metric]:
+        """What `collect` gives, without asking for values."""
+        return self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything counted so far."""
+        seconds = HistogramMetricFamily(
+            "mediad_http_request_seconds",
+            "How long requests took, from their head to the last byte handed to the socket",
+            labels=["route", "method", "status"],
+        )
+        for labels, tally in self._tallies.items():
+            seconds.add_metric(labels, tally.buckets(), sum_value=tally.seconds)
+        yield seconds
+        yield CounterMetricFamily(
+            "mediad_http_response_bytes",
+            "Bytes of bodies handed to sockets",
+            value=self._body_bytes,
+        )
+        yield GaugeMetricFamily(
+            "mediad_http_in_flight_requests", "Requests being answered", value=self._in_flight
+        )
+
+
+METRICS = RequestMetrics()
+"""Those of this process, in the default registry."""
+
+REGISTRY.register(METRICS)

@@ -46,8 +46,9 @@ def parse_target(raw_path: bytes, query: bytes) -> Target:
     path = _PATH.fullmatch(raw_path)
     if path is None:
         raise _unlike_ours(raw_path, query)
+    media_id, rendition = path.groups()
     version, signature = _parse_query(query) if query else ("", None)
-    return Target(MediaId(path[1].decode()), path[2].decode(), version, signature)
+    return Target(MediaId(media_id.decode()), rendition.decode(), version, signature)
 
 
 def seems_signed(raw_path: bytes, query: bytes) -> bool:

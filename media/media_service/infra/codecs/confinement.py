@@ -28,7 +28,8 @@ PROCESSES: Final = 4096
 """Threads of this user in all, other cells' too: stops a fork bomb, not a decoder's helpers."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
-_CLONE_NEWNET = 0x4000_0000
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000
+_CAPABILITIES_VERSION = 0x2008_0522
 _SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446
 _LANDLOCK_VERSION = 1
 # The rights each version of Landlock (index = version) can take away.
@@ -61,13 +62,15 @@ def confine(parent: int) -> list[str]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
     _limit_resources()
     active = ["rlimits"]
-    if os.geteuid() == 0:
-        # Landlock knows TCP only; without network devices there is no UDP either.
-        if _libc.unshare(_CLONE_NEWNET) == 0:
-            active.append("no-network")
+    is_root = os.geteuid() == 0
+    # Landlock knows TCP only; without network devices there is no UDP either.
+    if _libc.unshare(_CLONE_NEWNET if is_root else _CLONE_NEWUSER | _CLONE_NEWNET) == 0:
+        active.append("no-network")
+    if is_root:
         with contextlib.suppress(OSError):  # a container may have taken the right to
             _become_nobody()
             active.append("nobody")
+    _drop_capabilities()
     die_with_parent(parent)  # changing user has made the kernel forget it
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         active.append("no-new-privileges")
@@ -83,6 +86,12 @@ def _become_nobody() -> None:
     os.setresuid(NOBODY, NOBODY, NOBODY)
     # Only now: as root it would not count, and an ordinary user's own programs may be many.
     resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
+
+
+def _drop_capabilities() -> None:
+    """Those of a root that couldn't become nobody, or that its own user namespace gave."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
+    _libc.capset(header, (ctypes.c_uint32 * 6)())
 
 
 def _landlock() -> int:

@@ -33,7 +33,8 @@ _SAFE_LOADERS: Final = (
 )
 _WHITE: Final = 255.0
 _PROFILE_FIELD: Final = "icc-profile-data"
-_WEBP_EFFORT: Final = 1
+_WEBP_EFFORT: Final = 2
+"""340 ms for 3 megapixels with alpha; half of that with 0, for a fifth more bytes."""
 _MOVING_WEBP_EFFORT: Final = 0
 """18 megapixels a second, so that 250 stay within the CPU limit. More effort gains nothing."""
 

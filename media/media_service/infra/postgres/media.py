@@ -84,6 +84,7 @@ class PostgresMedia:
                         idempotency_key = $11, updated_at = $12, deleted_at = $13
                     where id = $1 and revision = $2 and deleted_at is null
                         and (status not in ('completed', 'failed')
+                            or (status, $5) = ('failed', 'completed')
                             or $10 <> revision or $13::timestamptz is not null)
                     returning id
                 )

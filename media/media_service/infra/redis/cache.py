@@ -16,10 +16,10 @@ network or to us. What makes that so:
   Redis that was flushed, restarted from a snapshot or replaced by its replica, and may have lost
   tombstones, gets a new one.
 
-What remains: a process that is killed while it owes, and that nobody notices, leaves a stale
-value for up to an hour; one that noticed nothing of an outage may read one for the quarter of a
-second that others need to tell Redis. Run Redis as one server (or primary and replica), not as a
-cluster: the keys of one call lie in different slots.
+What remains: a process that is killed while it owes leaves a stale value for up to an hour, as
+does a Redis that goes on as two; a process that noticed nothing of an outage may read one for the
+quarter of a second that others need to tell Redis. Not for Redis Cluster: the keys of one call
+lie in different slots.
 """
 
 from __future__ import annotations
@@ -71,24 +71,33 @@ class RedisCache:
     """Media in Redis. A Redis that is slow or away is passed over and tried again meanwhile."""
 
     def __init__(
-        self, redis: Redis, *, server: Server, clock: Callable[[], float] = time.monotonic
+        self,
+        redis: Redis,
+        *,
+        server: Server,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
         self._server = server
+        self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._trust = Trust(clock=clock)
-        self._gathering = Gathering(self._load)
+        self._gets: Gathering[None] = Gathering(self._get_together)
+        self._fills: Gathering[tuple[Media | None, float]] = Gathering(self._fill_together)
+        self._drops: Gathering[None] = Gathering(self._drop_together)
         self._generation = b""
         self._generation_since = 0.0
         self._hits = HITS.labels("redis")
         self._misses = MISSES.labels("redis")
         self._errors = ERRORS.labels("redis")
 
-    async def get(self, ids: Sequence[MediaId]) -> dict[MediaId, Media | None]:
+    async def get(self, ids: Sequence[MediaId]) -> Found:
         """What is remembered; None for an id that is known not to be there."""
         found: Found = {}
         if ids and self._trust.may_read:
-            found = await self._gathering.get(ids)
+            all_found = await self._gets.join(dict.fromkeys(ids))
+            found = {media_id: all_found[media_id] for media_id in ids if media_id in all_found}
         self._hits.inc(len(found))
         self._misses.inc(len(ids) - len(found))
         return found
@@ -99,27 +108,18 @@ class RedisCache:
 
     async def fill(self, found: Mapping[MediaId, Media | None], *, begun: float) -> None:
         """Remember what was read since `begun`."""
-        fresh = {i: media for i, media in found.items() if not self._trust.owes(i)}
-        if not fresh or not self._may_fill(begun):
-            return
-        is_done = None
-        try:
-            is_done = await self._attempt(self._write(fresh))
-        finally:
-            if is_done is None:
-                self._trust.owe(fresh)
+        if found and self._may_fill(begun):
+            await self._fills.join({i: (media, begun) for i, media in found.items()})
 
     async def drop(self, ids: Iterable[MediaId]) -> None:
         """Forget."""
-        unwanted, is_done = list(ids), None
-        if not unwanted:
+        dropped = dict.fromkeys(ids)
+        if not dropped:
             return
-        try:
-            if self._trust.may_write:
-                is_done = await self._attempt(self._bury(unwanted, seconds=TOMBSTONE_SECONDS))
-        finally:
-            if not is_done:
-                self._trust.owe(unwanted)
+        if self._trust.may_write:
+            await self._drops.join(dropped)
+        else:
+            self._trust.owe(dropped)
 
     async def keep_repairing(self) -> None:
         """Bring Redis up to date whenever it was away or is owed something. Never returns."""
@@ -140,14 +140,32 @@ class RedisCache:
 
     async def settle(self) -> None:
         """End what is under way, and try once more to tell Redis what it is owed."""
-        await self._gathering.finish()
+        for calls in (self._gets, self._fills, self._drops):
+            await calls.finish()
         if self._trust.has_work.is_set():
             await self.repair()
 
-    async def _load(self, ids: Sequence[MediaId]) -> Found:
+    async def _get_together(self, ids: Mapping[MediaId, None]) -> Found:
         if not self._trust.may_read:
             return {}
-        return await self._attempt(self._read(ids)) or {}
+        return await self._attempt(self._read(list(ids))) or {}
+
+    async def _fill_together(self, found: Mapping[MediaId, tuple[Media | None, float]]) -> Found:
+        # Asked again, because meanwhile another generation may have begun.
+        fresh = {
+            media_id: media
+            for media_id, (media, begun) in found.items()
+            if self._may_fill(begun) and not self._trust.owes(media_id)
+        }
+        if fresh and not await self._attempt(self._write(fresh)):
+            self._trust.owe(fresh)
+        return {}
+
+    async def _drop_together(self, ids: Mapping[MediaId, None]) -> Found:
+        bury = self._bury(list(ids), seconds=TOMBSTONE_SECONDS)
+        if not await self._attempt(bury):
+            self._trust.owe(ids)
+        return {}
 
     async def _read(self, ids: Sequence[MediaId]) -> Found:
         generation = self._generation
@@ -238,12 +256,13 @@ class RedisCache:
         return len(refusals)
 
     async def _attempt(
-        self, work: Coroutine[Any, Any, T], *, timeout_seconds: float = TIMEOUT_SECONDS
+        self, work: Coroutine[Any, Any, T], *, timeout_seconds: float | None = None
     ) -> T | None:
         """What the work gives, or None if it failed."""
+        patience = timeout_seconds or self._timeout_seconds
         begun = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(patience):
                 result = await work
         except ResponseError as error:  # it answers, if only to refuse
             self._errors.inc()
@@ -254,7 +273,7 @@ class RedisCache:
             if not isinstance(error, RedisError | OSError | TimeoutError):
                 logger.exception("talking to redis failed in an unexpected way")
             # Much later than the timeout means that this process was held up, and not Redis.
-            is_ours = asyncio.get_running_loop().time() - begun > 2 * timeout_seconds
+            is_ours = asyncio.get_running_loop().time() - begun > 2 * patience
             if not is_ours and self._trust.failed():
                 logger.warning("redis is away, doing without it: %r", error)
             return None
@@ -265,12 +284,18 @@ class RedisCache:
 
 @asynccontextmanager
 async def open_redis_cache(
-    url: str, *, clock: Callable[[], float] = time.monotonic
+    url: str,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[RedisCache]:
-    """A cache in the Redis at the URL, which need not be there. Raises ValueError if it is none."""
+    """A cache in the Redis at the URL, which need not be there. Raises ValueError if it is none.
+
+    `timeout_seconds` is how long a call may take.
+    """
     server = Server()
     redis = client(url, server)
-    cache = RedisCache(redis, server=server, clock=clock)
+    cache = RedisCache(redis, server=server, timeout_seconds=timeout_seconds, clock=clock)
     repairing = asyncio.create_task(cache.keep_repairing(), name="redis-cache-repair")
     try:
         yield cache

@@ -33,6 +33,7 @@ def read_png(data: Buffer) -> Header:
             width, height = struct.unpack_from(">II", data, at)
             check_pixels(width, height)
         if not _is_metadata(kind):
+            _check_sum(data, at=at, length=length)
             continue
         budget.spend(length + _CHUNK_OVERHEAD)
         unpacked = _unpack(kind, data[at : at + length], budget)
@@ -41,6 +42,14 @@ def read_png(data: Buffer) -> Header:
         elif kind == b"iCCP":
             profile = unpacked
     return Header(width=width, height=height, orientation=orientation, profile=profile)
+
+
+def _check_sum(data: Buffer, *, at: int, length: int) -> None:
+    """Raise BrokenFile for a chunk that isn't what was written; the decoder skips the last one."""
+    with memoryview(data) as view:
+        found = zlib.crc32(view[at - 4 : at + length])
+    if struct.unpack_from(">I", data, at + length) != (found,):
+        raise BrokenFile
 
 
 def _is_metadata(kind: bytes) -> bool:

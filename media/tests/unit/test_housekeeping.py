@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from fakes.samples import ALICE, BOB, sha256_of
+from fakes.scripted_codecs import picture
+from fakes.service import GRACE, FakeService, fake_service
+from media_service.core.blobs import BlobState, original_key, rendition_key
+from media_service.core.errors import StorageUnavailable
+from media_service.core.housekeeping import SweepReport
+from media_service.core.media import Media, Purpose
+
+NO_GRACE = timedelta(0)
+MOMENT = timedelta(microseconds=1)
+
+
+@pytest.fixture
+def fake() -> FakeService:
+    return fake_service()
+
+
+async def _deleted(fake: FakeService, content: bytes | None = None) -> Media:
+    media = await fake.upload_done(content)
+    await fake.service.deleting.delete(media.id, user=ALICE)
+    return media
+
+
+# Condemned contents
+
+
+async def test_what_nobody_holds_goes_after_the_grace_period(fake: FakeService) -> None:
+    media = await _deleted(fake)
+    fake.clock.advance(GRACE)
+
+    report = await fake.service.housekeeping.sweep()
+
+    assert report == SweepReport(condemned_blobs=1)
+    assert fake.blobs.contents == {}
+    assert fake.database.blobs == {}
+    assert fake.database.renditions == {}
+    assert fake.database.media[media.id].sha256 == ""
+
+
+async def test_what_nobody_holds_stays_until_then(fake: FakeService) -> None:
+    await _deleted(fake)
+    fake.clock.advance(GRACE - MOMENT)
+
+    assert await fake.service.housekeeping.sweep() == SweepReport()
+
+    assert len(fake.blobs.contents) == 5
+
+
+async def test_a_sweep_can_be_told_another_grace(fake: FakeService) -> None:
+    await _deleted(fake)
+
+    assert (await fake.service.housekeeping.sweep(grace=NO_GRACE)).condemned_blobs == 1
+
+
+async def test_what_somebody_holds_stays(fake: FakeService) -> None:
+    first = await fake.upload_done(picture())
+    await fake.upload(picture(), owner=BOB)
+    await fake.service.deleting.delete(first.id, user=ALICE)
+    before = dict(fake.blobs.contents)
+
+    assert await fake.service.housekeeping.sweep(grace=NO_GRACE) == SweepReport()
+
+    assert fake.blobs.contents == before
+
+
+async def test_more_goes_than_one_batch_holds(fake: FakeService) -> None:
+    for n in range(12):
+        await _deleted(fake, picture(f"p{n}"))
+
+    assert (await fake.service.housekeeping.sweep(grace=NO_GRACE)).condemned_blobs == 12
+
+
+async def test_what_is_revived_after_it_was_listed_stays(fake: FakeService) -> None:
+    await _deleted(fake, picture())
+
+    async def upload() -> None:
+        fake.database.before.clear()
+        await fake.upload(picture(), owner=BOB)
+
+    fake.database.before["begin"] = upload
+    report = await fake.service.housekeeping.sweep(grace=NO_GRACE)
+
+    assert report.condemned_blobs == 0
+    [blob] = fake.database.blobs.values()
+    assert blob.state is BlobState.LIVE
+    assert fake.blobs.contents[blob.key] == picture()
+
+
+async def test_what_is_condemned_anew_after_it_was_listed_has_its_grace(
+    fake: FakeService,
+) -> None:
+    await _deleted(fake, picture())
+    fake.clock.advance(GRACE)
+
+    async def upload_and_delete() -> None:
+        fake.database.before.clear()
+        await _deleted(fake, picture())
+
+    fake.database.before["begin"] = upload_and_delete
+    report = await fake.service.housekeeping.sweep()
+
+    assert report.condemned_blobs == 0
+    assert original_key(sha256_of(picture())) in fake.blobs.contents
+
+
+async def test_uploads_and_sweeps_at_once_lose_nothing(fake: FakeService) -> None:
+    async def upload_and_delete(owner_number: int) -> None:
+        for _ in range(5):
+            media = await fake.upload(picture(), owner=f"u{owner_number}")
+            assert fake.blobs.contents[original_key(media.sha256)] == picture()
+            await fake.service.deleting.delete(media.id, user=media.owner)
+
+    async def sweep() -> None:
+        for _ in range(30):
+            await fake.service.housekeeping.sweep(grace=NO_GRACE)
+            await fake.service.housekeeping.collect_orphans()
+
+    others = [fake_service(beside=fake) for _ in range(2)]
+    await asyncio.gather(
+        *(upload_and_delete(n) for n in range(5)),
+        sweep(),
+        *(other.service.housekeeping.sweep(grace=NO_GRACE) for other in others),
+    )
+    kept = await fake.upload(picture())
+
+    await fake.service.housekeeping.sweep(grace=NO_GRACE)
+
+    assert fake.blobs.contents == {original_key(kept.sha256): picture()}
+
+
+async def test_a_store_that_is_away_keeps_the_rows(fake: FakeService) -> None:
+    await _deleted(fake)
+    fake.blobs.failure = StorageUnavailable()
+    with pytest.raises(StorageUnavailable):
+        await fake.service.housekeeping.sweep(grace=NO_GRACE)
+    assert len(fake.database.blobs) == 1
+    fake.blobs.failure = None
+
+    assert (await fake.service.housekeeping.sweep(grace=NO_GRACE)).condemned_blobs == 1
+
+
+async def test_a_commit_that_fails_is_made_up_for_by_the_next_sweep(fake: FakeService) -> None:
+    await _deleted(fake)
+
+    async def fail() -> None:
+        raise StorageUnavailable
+
+    fake.database.before["commit"] = fail
+    with pytest.raises(StorageUnavailable):
+        await fake.service.housekeeping.sweep(grace=NO_GRACE)
+    fake.database.before.clear()
+
+    assert (await fake.service.housekeeping.sweep(grace=NO_GRACE)).condemned_blobs == 1
+    assert fake.database.blobs == {}
+    assert fake.blobs.contents == {}
+
+
+# Expired media
+
+
+async def test_a_story_is_deleted_when_it_ends(fake: FakeService) -> None:
+    media = await fake.upload_done(purpose=Purpose.STORY)
+    await fake.service.reading.get(media.id)
+    fake.clock.advance(timedelta(hours=24))
+
+    assert await fake.service.housekeeping.sweep() == SweepReport(expired_media=1)
+
+    row = fake.database.media[media.id]
+    assert row.deleted_at == fake.clock.now
+    assert fake.database.blobs[media.sha256].condemned_at == fake.clock.now
+    assert fake.cache.remembered == {}
+
+
+async def test_a_story_stays_until_then(fake: FakeService) -> None:
+    await fake.upload_done(purpose=Purpose.STORY)
+    fake.clock.advance(timedelta(hours=24) - MOMENT)
+
+    assert await fake.service.housekeeping.sweep() == SweepReport()
+
+
+async def test_a_story_s_bytes_have_their_grace_too(fake: FakeService) -> None:
+    await fake.upload_done(purpose=Purpose.STORY)
+    fake.clock.advance(timedelta(hours=24))
+    await fake.service.housekeeping.sweep()
+    assert len(fake.database.blobs) == 1
+
+    fake.clock.advance(GRACE)
+
+    assert await fake.service.housekeeping.sweep() == SweepReport(condemned_blobs=1)
+    assert fake.blobs.contents == {}
+
+
+# Orphans
+
+
+async def test_bytes_without_a_row_are_removed(fake: FakeService) -> None:
+    orphans = [
+        original_key(sha256_of("nobody's")),
+        rendition_key(sha256_of("nobody's"), "fit-1x1-q1-jpeg-1"),
+    ]
+    fake.blobs.contents = dict.fromkeys(orphans, b"bytes")
+
+    assert await fake.service.housekeeping.collect_orphans() == 2
+
+    assert fake.blobs.contents == {}
+
+
+async def test_bytes_with_a_row_stay(fake: FakeService) -> None:
+    await fake.upload_done(picture("live"))
+    await _deleted(fake, picture("condemned"))
+    before = dict(fake.blobs.contents)
+
+    assert await fake.service.housekeeping.collect_orphans() == 0
+
+    assert fake.blobs.contents == before
+
+
+async def test_a_rendition_that_no_row_names_is_removed_from_beside_those_that_one_does(
+    fake: FakeService,
+) -> None:
+    media = await fake.upload_done()
+    before = dict(fake.blobs.contents)
+    fake.blobs.contents[rendition_key(media.sha256, "fit-1x1-q1-jpeg-1")] = b"bytes"
+
+    assert await fake.service.housekeeping.collect_orphans() == 1
+
+    assert fake.blobs.contents == before
+
+
+async def test_keys_of_other_shapes_are_left_alone(fake: FakeService) -> None:
+    fake.blobs.contents = {"originals/00/readme.txt": b"somebody's"}
+
+    assert await fake.service.housekeeping.collect_orphans() == 0
+
+    assert len(fake.blobs.contents) == 1
+
+
+async def test_bytes_that_get_their_row_while_they_are_looked_at_stay(fake: FakeService) -> None:
+    fake.blobs.contents[original_key(sha256_of(picture()))] = picture()
+
+    async def upload() -> None:
+        fake.database.before.clear()
+        await fake.upload(picture())
+
+    fake.database.before["begin"] = upload
+
+    assert await fake.service.housekeeping.collect_orphans() == 0
+    assert len(fake.blobs.contents) == 1
+
+
+async def test_parts_of_the_store_make_up_the_whole(fake: FakeService) -> None:
+    keys = [original_key(sha256_of(str(n))) for n in range(40)]
+    fake.blobs.contents = dict.fromkeys(keys, b"bytes")
+
+    removed = [
+        await fake.service.housekeeping.collect_orphans(part=part, parts=8) for part in range(8)
+    ]
+
+    assert sum(removed) == 40
+    assert max(removed) < 40
