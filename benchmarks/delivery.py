@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import uvloop
-from media_proto import media_service_pb2 as pb
 
 from benchmarks.photographs import photograph
 from benchmarks.processes import own_cpu_seconds

@@ -9,21 +9,23 @@ from typing import Any
 import grpc
 import uvloop
 from media_proto import media_service_pb2 as pb
-from media_proto import media_service_pb2_grpc as pb_grpc
 
 
-class Empty(pb_grpc.MediaServiceServicer):
-    """Answers GetMedia with an empty message."""
-
-    async def GetMedia(self, request: pb.GetMediaRequest, context: Any) -> pb.MediaResponse:
-        """Do nothing."""
-        return pb.MediaResponse()
+async def get_media(_request: pb.GetMediaRequest, _context: Any) -> pb.MediaResponse:
+    """Do nothing."""
+    return pb.MediaResponse()
 
 
 async def main(port: int) -> None:
     """Serve until killed."""
     server = grpc.aio.server()
-    pb_grpc.add_MediaServiceServicer_to_server(Empty(), server)
+    handler = grpc.unary_unary_rpc_method_handler(
+        get_media,
+        request_deserializer=pb.GetMediaRequest.FromString,
+        response_serializer=pb.MediaResponse.SerializeToString,
+    )
+    handlers = grpc.method_handlers_generic_handler("media.MediaService", {"GetMedia": handler})
+    server.add_generic_rpc_handlers((handlers,))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()

@@ -110,10 +110,8 @@ async def _unary(mediad: Mediad, picture: bytes, number: int) -> None:
         )
 
 
-async def _get_until(
-    media: Stub, media_id: str, until: asyncio.Future[list[None]]
-) -> list[float]:
-    latencies = []
+async def _get_until(media: Stub, media_id: str, until: asyncio.Future[list[None]]) -> list[float]:
+    latencies: list[float] = []
     while not until.done() or len(latencies) < 100:
         started = time.perf_counter()
         await media.GetMedia(pb.GetMediaRequest(media_id=media_id))

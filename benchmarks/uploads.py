@@ -73,7 +73,8 @@ def _bare_library(folder: Path, pictures: list[bytes]) -> tuple[float, float]:
         check=True,
     )
     measured = json.loads(ran.stdout)
-    return tuple(statistics.median(column) for column in zip(*measured, strict=True))  # type: ignore[return-value]
+    cpu, wall = (statistics.median(column) for column in zip(*measured, strict=True))
+    return cpu, wall
 
 
 async def _upload_all(mediad: Mediad, pictures: list[bytes]) -> list[float]:

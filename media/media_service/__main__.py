@@ -26,7 +26,7 @@ _PURPOSES = [purpose.name for purpose in Purpose]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(package_name="mediad")
 def main() -> None:
-    """Take in users' pictures, check them, make every size, serve them, delete them for good.
+    r"""Take in users' pictures, check them, make every size, serve them, delete them for good.
 
     \b
     Start here:
@@ -41,7 +41,7 @@ def main() -> None:
 @main.command()
 @click.option("--roles", metavar="ROLES", help="Some of grpc,http,worker; all by default.")
 def serve(roles: str | None) -> None:
-    """Run the service until Ctrl-C or SIGTERM, then finish what is in flight and stop.
+    r"""Run the service until Ctrl-C or SIGTERM, then finish what is in flight and stop.
 
     \b
     With no settings at all it runs on embedded defaults, on this machine only:
@@ -95,7 +95,7 @@ def doctor() -> None:
 def upload(
     files: tuple[Path, ...], purpose: str, user_id: str, address: str | None, token: str
 ) -> None:
-    """Upload FILES to a running service and print what it answered, as JSON.
+    r"""Upload FILES to a running service and print what it answered, as JSON.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ from media_service.infra.memory.cache import InProcessCache
 from media_service.infra.postgres.changes import follow_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
-from media_service.infra.redis.cache import open_redis_cache
+from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
 
 Check = Callable[[], Awaitable[None]]
 
@@ -162,7 +162,7 @@ def _blob_folder(settings: Settings) -> Path:
 async def _open_cache(stack: AsyncExitStack, settings: Settings, database_url: str) -> Cache:
     if settings.redis_url:
         return await stack.enter_async_context(open_redis_cache(settings.redis_url))
-    cache = InProcessCache()
+    cache = InProcessCache(hits=HITS.labels("memory"), misses=MISSES.labels("memory"))
     await stack.enter_async_context(
         follow_changes(database_url, on_change=cache.forget, on_gap=cache.pause)
     )

@@ -1,0 +1,1 @@
+"""The contract of the media service and the code generated from it."""

@@ -128,7 +128,7 @@ Stub: TypeAlias = "pb_grpc.MediaServiceAsyncStub"
 
 
 def stub(channel: grpc.aio.Channel) -> Stub:
-    return pb_grpc.MediaServiceStub(channel)  # type: ignore[return-value]
+    return pb_grpc.MediaServiceStub(channel)
 
 
 def upload_request(data: bytes, **fields: object) -> pb.UploadMediaRequest:

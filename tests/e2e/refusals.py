@@ -25,7 +25,7 @@ def code_of(error: grpc.aio.AioRpcError) -> str:
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
-            return info.reason
+            return str(info.reason)
     return ""
 
 

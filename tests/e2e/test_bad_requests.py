@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import httpx
@@ -17,6 +17,7 @@ from PIL import Image
 from tests.e2e.processes import Mediad, Stub, upload_request
 from tests.e2e.refusals import refused, staged_files
 
+Call = Callable[..., Awaitable[object]]
 INVALID = "INVALID_ARGUMENT"
 MB = 1024 * 1024
 NOBODY = "01900000-0000-7000-8000-000000000000"
@@ -96,9 +97,10 @@ async def test_a_bad_field_is_refused_with_its_code(media: Stub, name: str) -> N
 
 
 NAMES = [
-    "../../etc/passwd.png", "..\\..\\boot.png", "/abs/x.png", "a\x00b.png", "x\r\nSet-Cookie: a.png",
-    "\u202egnp.exe.png", "-i.png", "%03d.png", "concat:a.png", "CON.png", "😀.png", "   .png", ".png",
-    "a" * 300 + ".png", "é.png", "e\u0301.png", "|cmd.png", "@file.png", "msl:x.png",
+    "../../etc/passwd.png", "..\\..\\boot.png", "/abs/x.png", "a\x00b.png",
+    "x\r\nSet-Cookie: a.png", "\u202egnp.exe.png", "-i.png", "%03d.png", "concat:a.png",
+    "CON.png", "😀.png", "   .png", ".png", "a" * 300 + ".png", "é.png", "e\u0301.png",
+    "|cmd.png", "@file.png", "msl:x.png",
 ]  # fmt: skip
 
 
@@ -309,10 +311,10 @@ async def test_processing_again_changes_the_urls_and_only_for_other_options(
 async def test_bytes_that_are_no_message_are_refused(mediad: Mediad) -> None:
     async with mediad.channel() as channel:
         for method in ("UploadMedia", "DeleteMedia", "BatchDeleteMedia"):
-            call = channel.unary_unary(f"/media.MediaService/{method}")
+            call: Call = channel.unary_unary(f"/media.MediaService/{method}")
             for garbage in (b"\xff\xff\xff", b"\x12\x05\xff\xfe\xfd\xfc\xfb", b"\x0a\x7f"):
                 assert await refused(call(garbage)) == (INVALID, "invalid_request")
-        stream = channel.stream_unary("/media.MediaService/UploadMediaStream")
+        stream: Call = channel.stream_unary("/media.MediaService/UploadMediaStream")
         assert await refused(stream(iter([b"\xff\xff"]))) == (INVALID, "invalid_stream")
 
 
@@ -330,7 +332,7 @@ async def test_the_transports_own_limits_answer_for_themselves(mediad: Mediad, m
 
 async def test_a_compressed_bomb_is_refused(mediad: Mediad) -> None:
     async with mediad.channel() as channel:
-        call = channel.unary_unary(
+        call: Call = channel.unary_unary(
             "/media.MediaService/GetMedia",
             request_serializer=pb.GetMediaRequest.SerializeToString,
         )

@@ -1,4 +1,4 @@
-"""`mediad doctor`: is everything there that `mediad serve` needs?"""
+"""`mediad doctor`: whether everything is there that `mediad serve` needs."""
 
 from __future__ import annotations
 

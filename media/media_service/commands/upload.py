@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click._termui_impl import ProgressBar
 
 from media_service.config import Settings
 from media_service.entrypoints.grpc_api.uploader import UploadRefused, UploadTarget, upload_file
@@ -31,12 +33,15 @@ async def upload(to: UploadTarget, files: Sequence[Path]) -> bool:
 
 async def _upload_one(to: UploadTarget, file: Path) -> bool:
     try:
-        with click.progressbar(
-            length=file.stat().st_size, label=file.name, file=click.get_text_stream("stderr")
-        ) as bar:
+        with _progress_bar(file) as bar:
             answer = await upload_file(to, file, on_progress=bar.update)
     except (UploadRefused, OSError) as error:
         click.echo(f"{file}: {error}", err=True)
         return False
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     return True
+
+
+def _progress_bar(file: Path) -> ProgressBar[int]:
+    """A bar on stderr as long as the file. Raises OSError if there is none."""
+    return click.progressbar(length=file.stat().st_size, label=file.name, file=sys.stderr)

@@ -2,7 +2,7 @@
 
 A signature is HMAC-SHA256 over method, path, version and expiry, made with the first of the
 keys and accepted with any, so that keys rotate: put the new one in front, remove the old one
-when what it signed has expired (7 days).
+when what it signed has expired (8 days: 7, rounded up to the next day).
 """
 
 from __future__ import annotations

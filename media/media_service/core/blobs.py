@@ -89,13 +89,18 @@ def stored(
     )
 
 
-_KEY = re.compile(r"(?:originals|renditions)/../../([0-9a-f]{64})(?:\.([a-z0-9-]+))?")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_RECIPE_KEY = re.compile(r"[a-z0-9-]+")
 
 
 def parse_key(key: str) -> tuple[Sha256, str] | None:
     """The content hash and recipe (empty for an original) a key names; None if it is not ours."""
-    match = _KEY.fullmatch(key)
-    return (Sha256(match[1]), match[2] or "") if match else None
+    name, _, recipe_key = key.rpartition("/")[2].partition(".")
+    if not _HASH.fullmatch(name) or not _RECIPE_KEY.fullmatch(recipe_key or "-"):
+        return None
+    sha256 = Sha256(name)
+    made = rendition_key(sha256, recipe_key) if recipe_key else original_key(sha256)
+    return (sha256, recipe_key) if key == made else None
 
 
 LockNumber = NewType("LockNumber", int)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
+from types import TracebackType
 
 from media_service.core.access import Signature, Signer, media_path
 from media_service.core.blobs import StoredRendition
@@ -38,7 +39,7 @@ class Delivery:
 class Delivering:
     """Finds and opens what a URL names."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing delivery needs from outside
+    def __init__(
         self,
         *,
         database: Database,
@@ -97,19 +98,13 @@ class Delivering:
         known = self._developing.known(media.sha256, rendition.recipe)
         return known or (await self._developing.ensure(media))[rendition.recipe.key]
 
-    @asynccontextmanager
-    async def open(self, delivery: Delivery) -> AsyncIterator[tuple[Delivery, OpenBlob]]:
+    def open(self, delivery: Delivery) -> Opening:
         """The delivery's bytes; damaged ones are made anew first, so the delivery may change.
 
-        Raises MediaDamaged if the original is damaged too; what `Developing.ensure` raises.
+        Entering raises MediaDamaged if the original is damaged too; what `Developing.ensure`
+        raises.
         """
-        async with AsyncExitStack() as stack:
-            try:
-                found = await stack.enter_async_context(self._open(delivery.stored))
-            except MediaDamaged:
-                delivery = await self._healed(delivery)
-                found = await stack.enter_async_context(self._open(delivery.stored))
-            yield delivery, found
+        return Opening(delivery, open_=self._open, heal=self._healed)
 
     def _open(self, stored: StoredRendition) -> AbstractAsyncContextManager[OpenBlob]:
         return self._blobs.open(stored.key, size_bytes=stored.size_bytes, sha256=stored.checksum)
@@ -120,6 +115,38 @@ class Delivering:
         if healed is None:  # made by a recipe the medium no longer has
             raise RenditionNotFound
         return dataclasses.replace(delivery, stored=healed)
+
+
+class Opening:
+    """A context with a delivery and its bytes. A class, because a generator costs more per read."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        *,
+        open_: Callable[[StoredRendition], AbstractAsyncContextManager[OpenBlob]],
+        heal: Callable[[Delivery], Awaitable[Delivery]],
+    ) -> None:
+        self._delivery = delivery
+        self._open = open_
+        self._heal = heal
+        self._opened = open_(delivery.stored)
+
+    async def __aenter__(self) -> tuple[Delivery, OpenBlob]:
+        try:
+            return self._delivery, await self._opened.__aenter__()
+        except MediaDamaged:
+            healed = await self._heal(self._delivery)
+        self._opened = self._open(healed.stored)
+        return healed, await self._opened.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._opened.__aexit__(kind, error, trace)
 
 
 def _lasting(media: Media, signature: Signature | None, now: datetime) -> timedelta | None:

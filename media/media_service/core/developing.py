@@ -52,7 +52,7 @@ class _Source:
 class Developing:
     """Makes what is missing of a medium's renditions, all from one decode."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing developing needs from outside
+    def __init__(
         self,
         *,
         database: Database,

@@ -85,14 +85,50 @@ def _sniff_brands(head: bytes) -> Format | None:
 _CONTENT_TYPE = re.compile(r"[a-zA-Z0-9][\w!#$&^.+-]{0,63}/[a-zA-Z0-9][\w!#$&^.+-]{0,63}", re.ASCII)
 _ANYTHING = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 _EXTENSIONS: Mapping[str, str] = {
-    **dict.fromkeys("jpg jpeg jpe jfif png apng webp gif avif heic heif hif".split(), "image"),
-    **dict.fromkeys("bmp tif tiff ico svg svgz psd jp2 jxl eps ai".split(), "other image"),
-    **dict.fromkeys("mp4 m4v mov webm mkv avi 3gp mpg mpeg ts m3u8".split(), "video"),
-    **dict.fromkeys("mp3 m4a aac ogg oga opus wav flac wma amr".split(), "audio"),
-    **dict.fromkeys("pdf doc docx xls xlsx ppt pptx odt ods txt csv rtf".split(), "document"),
-    **dict.fromkeys("zip gz tar 7z rar bz2 xz jar apk iso dmg".split(), "archive"),
-    **dict.fromkeys("html htm xhtml xml js mjs css php phtml jsp asp aspx".split(), "script"),
-    **dict.fromkeys("exe dll bat cmd com msi scr sh ps1 vbs elf so py pl".split(), "program"),
+    **dict.fromkeys(
+        ["jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "avif", "heic", "heif", "hif"],
+        "image",
+    ),
+    **dict.fromkeys(
+        ["bmp", "tif", "tiff", "ico", "svg", "svgz", "psd", "jp2", "jxl", "eps", "ai"],
+        "other image",
+    ),
+    **dict.fromkeys(
+        ["mp4", "m4v", "mov", "webm", "mkv", "avi", "3gp", "mpg", "mpeg", "ts", "m3u8"], "video"
+    ),
+    **dict.fromkeys(
+        ["mp3", "m4a", "aac", "ogg", "oga", "opus", "wav", "flac", "wma", "amr"], "audio"
+    ),
+    **dict.fromkeys(
+        ["pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "odt", "ods", "txt", "csv", "rtf"],
+        "document",
+    ),
+    **dict.fromkeys(
+        ["zip", "gz", "tar", "7z", "rar", "bz2", "xz", "jar", "apk", "iso", "dmg"], "archive"
+    ),
+    **dict.fromkeys(
+        ["html", "htm", "xhtml", "xml", "js", "mjs", "css", "php", "phtml", "jsp", "asp", "aspx"],
+        "script",
+    ),
+    **dict.fromkeys(
+        [
+            "exe",
+            "dll",
+            "bat",
+            "cmd",
+            "com",
+            "msi",
+            "scr",
+            "sh",
+            "ps1",
+            "vbs",
+            "elf",
+            "so",
+            "py",
+            "pl",
+        ],
+        "program",
+    ),
 }
 
 
@@ -110,7 +146,7 @@ def parse_content_type(text: str) -> str:
 def check_declared(actual: Format, *, content_type: str, filename: str) -> None:
     """Raise TypeMismatch if the declared type or the name's extension is of another kind."""
     kind = actual.media_type.value
-    if content_type not in _ANYTHING and content_type.split("/")[0] != kind:
+    if content_type not in _ANYTHING and content_type.split("/", maxsplit=1)[0] != kind:
         raise TypeMismatch
     if content_type == "image/svg+xml":
         raise TypeMismatch

@@ -32,7 +32,7 @@ class SweepReport:
 class Housekeeping:
     """Sweeps. `grace` is how long a content nobody holds is kept."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing a sweep needs from outside
+    def __init__(
         self,
         *,
         database: Database,

@@ -26,7 +26,7 @@ _OVER = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
 class Processing:
     """Queues and does the work; a late or repeated job changes nothing."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing processing needs from outside
+    def __init__(
         self,
         *,
         database: Database,

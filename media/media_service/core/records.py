@@ -21,7 +21,21 @@ def options_from_record(record: Mapping[str, Any]) -> ProcessingOptions:
 
 def rendition_to_record(rendition: Rendition) -> dict[str, Any]:
     """The rendition, by field name, its recipe nested."""
-    return dataclasses.asdict(rendition)
+    recipe = rendition.recipe
+    return {
+        "name": rendition.name,
+        "recipe": {
+            "shape": recipe.shape,
+            "width": recipe.width,
+            "height": recipe.height,
+            "quality": recipe.quality,
+            "encoding": recipe.encoding,
+            "animated": recipe.animated,
+        },
+        "width": rendition.width,
+        "height": rendition.height,
+        "size_bytes": rendition.size_bytes,
+    }
 
 
 def rendition_from_record(record: Mapping[str, Any]) -> Rendition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import re
 from typing import Final
@@ -37,6 +38,11 @@ class ProcessingOptions:
         sides = (self.max_width, self.max_height)
         if not 0 <= self.quality <= 100 or any(not 0 <= s <= MAX_BOX_PIXELS for s in sides):
             raise InvalidOptions
+
+
+@functools.lru_cache(maxsize=4096)
+def _version_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:10]
 
 
 class Shape(enum.StrEnum):
@@ -76,7 +82,7 @@ class Recipe:
     @property
     def version(self) -> str:
         """What stands as `v` in URLs: changes whenever the bytes would."""
-        return hashlib.sha256(self.key.encode()).hexdigest()[:10]
+        return _version_of(self.key)
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of this rendition of an original of the given size, in pixels."""

@@ -30,7 +30,7 @@ SMALLEST_FILE_BYTES = 12
 class Uploading:
     """Takes in one file at a time per call, in bounded memory."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing an upload needs from outside
+    def __init__(
         self,
         *,
         database: Database,

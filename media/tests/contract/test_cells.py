@@ -178,6 +178,21 @@ async def test_a_cell_killed_while_idle_harms_nobody(cells: Cells, source: Path)
     assert answer["said"] == "hello"
 
 
+async def test_a_request_that_makes_no_sense_is_its_callers_bug(cells: Cells, source: Path) -> None:
+    with pytest.raises(TypeError):
+        await cells.run(INSPECT, {"act": object()}, source=source)
+
+    assert (await ask(cells, "answer", source=source))["said"] == "hello"
+
+
+async def test_a_closed_pool_takes_nothing(source: Path) -> None:
+    async with opened() as cells:
+        pass
+
+    with pytest.raises(DecoderUnavailable):
+        await ask(cells, "answer", source=source)
+
+
 @pytest.mark.parametrize("act", ["wait", "sleep"])
 async def test_an_answer_nobody_waits_for_reaches_nobody_else(
     cells: Cells, source: Path, act: str

@@ -35,6 +35,7 @@ from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
 from media_service.core.formats import Format
 from media_service.core.media import (
     Media,
+    MediaId,
     MediaType,
     ProcessingStatus,
     Purpose,
@@ -933,3 +934,47 @@ async def test_a_database_that_comes_back_serves_at_once(
 
         assert await _found(database, media) == media
         await _takes(database, LOCK)
+
+
+# PostgreSQL alone
+
+
+@pytest.mark.needs_postgres
+async def test_who_waits_too_long_for_a_connection_is_told(database_url: str) -> None:
+    async with (
+        open_database(database_url, max_connections=1, patience_seconds=0.05) as database,
+        database.transaction(),
+    ):
+        with pytest.raises(DatabaseUnavailable):
+            await database.latest.media.find([new_media_id()])
+        with pytest.raises(DatabaseUnavailable):
+            await database.check()
+        with pytest.raises(DatabaseUnavailable):
+            await _takes(database)
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.check()
+
+
+@pytest.mark.needs_postgres
+async def test_a_wrong_argument_is_a_bug_and_no_outage(database_url: str) -> None:
+    async with open_database(database_url, max_connections=1) as database:
+        await database.check()
+
+        with pytest.raises(asyncpg.DataError):
+            await database.latest.media.find([MediaId("nonsense")])
+
+
+@pytest.mark.needs_postgres
+async def test_a_database_that_was_never_there_says_so(tmp_path: Path) -> None:
+    url = f"postgresql://mediad@/mediad?host={tmp_path}&port=5432"
+
+    with pytest.raises(DatabaseUnavailable):
+        async with open_database(url, max_connections=1):
+            pass
+
+
+async def test_a_url_that_is_none_is_a_wrong_setting_and_no_outage() -> None:
+    with pytest.raises(ValueError, match="invalid DSN"):
+        async with open_database("mysql://localhost/mediad", max_connections=1):
+            pass

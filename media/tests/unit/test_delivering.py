@@ -143,7 +143,11 @@ async def test_a_deleted_medium_is_not_delivered(fake: FakeService) -> None:
         await _find(fake, media, version=_version(media))
 
 
-@pytest.mark.parametrize("name", ["", "Full", "../full", "original", "320", "\0", "x" * 10_000])
+@pytest.mark.parametrize(
+    "name",
+    ["", "Full", "../full", "original", "320", "\0", "x" * 10_000],
+    ids=lambda name: ascii(name[:24]),
+)
 async def test_a_rendition_that_the_medium_does_not_have_is_not_found(
     fake: FakeService, name: str
 ) -> None:

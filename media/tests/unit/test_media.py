@@ -83,6 +83,7 @@ def test_capitals_are_read_as_the_same_id() -> None:
         "' or 1=1; drop table media; --------",
         "0" * 1_000_000,
     ],
+    ids=lambda text: ascii(text[:24]),
 )
 def test_anything_else_is_no_id(text: str) -> None:
     with pytest.raises(InvalidMediaId):

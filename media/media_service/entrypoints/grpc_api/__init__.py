@@ -1,0 +1,1 @@
+"""The contract `media.MediaService` over gRPC."""

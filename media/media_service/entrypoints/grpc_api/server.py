@@ -33,7 +33,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 class PortInUse(Exception):
-    """This address can't be listened on; is another server running there?"""
+    """This address can't be listened on: another server may be running there."""
 
     def __init__(self, address: str) -> None:
         super().__init__(f"{address}: {self.__doc__}")

@@ -67,16 +67,16 @@ class HttpApp:
             await self._operations(scope, receive, send)
             return
         begun = perf_counter()
-        METRICS.begin()
-        asked = dict(scope["headers"])  # of a header that comes twice, the last one counts
-        exchange = Exchange(send, request_id=asked.get(REQUEST_ID), is_last=self._is_draining())
+        headers = dict(scope["headers"])  # of a header that comes twice, the last one counts
+        exchange = Exchange(send, request_id=headers.get(REQUEST_ID), is_last=self._is_draining())
         is_delivery = scope["raw_path"].startswith(PREFIX)
         route = _DELIVERY if is_delivery else _route(scope["path"])
+        METRICS.begin()
         try:
             if not is_delivery:
                 await self._operate(scope, receive, exchange)
             elif scope["method"] in READ_METHODS:
-                await self._delivery.answer(scope, receive, exchange=exchange, asked=asked)
+                await self._delivery.answer(scope, receive, exchange=exchange, headers=headers)
             else:
                 raise refusal(scope, Refused(METHOD_NOT_ALLOWED))
         except Exception as error:  # noqa: BLE001 - the last resort: logged and answered

@@ -55,6 +55,7 @@ class ConnectionLimits:
     head_seconds: float = 10
     stall_seconds: float = 60
     keep_alive_seconds: int = 75
+    look_seconds: float = 2
 
 
 class HeadRefused(Exception):
@@ -99,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().data_received(data)
         if self._request_bytes > self._limits.max_head_bytes and self._is_within_head():
-            self._refuse(self._too_large())
+            self._give_up(self._too_large())
 
     def on_message_begin(self) -> None:
         """Count from here: the chunk that it began in counts as its own."""
@@ -171,13 +172,18 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name and signature
-        """Called for what can't be parsed: refuse it, or let what is under way be the last."""
+        """Called for what can't be parsed."""
+        self._give_up(self._problem)
+
+    def _give_up(self, problem: Problem) -> None:
+        """Refuse what was sent, unless that could be taken for the answer to something else."""
         if self._is_answering():
             self.cycle.keep_alive = False
+            self.flow.pause_reading()
         elif self._is_within_body:
             self.transport.close()
         else:
-            self._refuse(self._problem)
+            self._refuse(problem)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Clients may offer to upgrade; we may ignore it, and need not say so each time."""
@@ -208,13 +214,14 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.scope is not None and "method" not in self.scope
 
     def _check_head(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self._limits.max_head_bytes:
             self._problem = self._too_large()
             raise HeadRefused
 
     def _too_large(self) -> Problem:
-        return HEADERS_TOO_LARGE if self.headers else URI_TOO_LONG
+        is_url = len(self.url) > self._limits.max_head_bytes // 2
+        return URI_TOO_LONG if is_url else HEADERS_TOO_LARGE
 
     def _refuse(self, problem: Problem) -> None:
         """Answer in place of the app, and close."""

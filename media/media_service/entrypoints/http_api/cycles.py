@@ -26,7 +26,8 @@ class Cycle(RequestResponseCycle):
         """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        if self.disconnected:
+        if self.disconnected or self.transport.is_closing():
+            self.disconnected = True
             return
         if message["type"] == "http.response.body" and self.response_started:
             self._send_body(message.get("body", b""), more=message.get("more_body", False))

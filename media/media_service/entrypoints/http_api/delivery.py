@@ -7,7 +7,7 @@ not worked out again for each request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from starlette.types import Receive, Scope
@@ -26,9 +26,6 @@ from media_service.entrypoints.http_api.ranges import (
 )
 from media_service.entrypoints.http_api.targets import parse_target
 
-REQUEST_HEADERS = frozenset({b"range", b"if-range", b"if-none-match"})
-"""The headers of requests that change the answer."""
-
 _OK, _PARTIAL, _NOT_MODIFIED = (
     int(HTTPStatus.OK),
     int(HTTPStatus.PARTIAL_CONTENT),
@@ -37,7 +34,7 @@ _OK, _PARTIAL, _NOT_MODIFIED = (
 _WATCHED_BYTES = 256 * 1024
 """Above this a body goes out in several pieces, and it pays to notice a reader who leaves."""
 
-Asked = dict[bytes, bytes]
+RequestHeaders = Mapping[bytes, bytes]
 
 
 class CutShort(Exception):
@@ -51,9 +48,9 @@ class DeliveryRoute:
         self._delivering = delivering
 
     async def answer(
-        self, scope: Scope, receive: Receive, *, exchange: Exchange, asked: Asked
+        self, scope: Scope, receive: Receive, *, exchange: Exchange, headers: RequestHeaders
     ) -> None:
-        """Answer the request; `asked` holds those of its headers that are REQUEST_HEADERS.
+        """Answer the request that has these headers.
 
         Raises what `parse_target`, `Delivering.find` and `Delivering.open` raise; Refused.
         """
@@ -65,7 +62,7 @@ class DeliveryRoute:
             signature=target.signature,
         )
         entity = describe(delivery)
-        if_none_match = asked.get(b"if-none-match") if asked else None
+        if_none_match = headers.get(b"if-none-match")
         if if_none_match is not None and not none_match(if_none_match, etag=entity.etag):
             exchange.start(_NOT_MODIFIED, (*entity.headers, cache_control(delivery)))
             await exchange.body()
@@ -73,29 +70,28 @@ class DeliveryRoute:
             exchange.start(_OK, (*entity.whole, cache_control(delivery)))
             await exchange.body()
         else:
-            await self._send(delivery, receive, exchange=exchange, asked=asked)
+            await self._send(delivery, receive, exchange=exchange, headers=headers)
 
     async def _send(
-        self, delivery: Delivery, receive: Receive, *, exchange: Exchange, asked: Asked
+        self, delivery: Delivery, receive: Receive, *, exchange: Exchange, headers: RequestHeaders
     ) -> None:
         async with self._delivering.open(delivery) as (found, opened):
             entity = describe(found)
-            part = _part_asked_for(asked, entity) if asked else None
+            part = _part_asked_for(headers, entity)
             if part is None:
-                start, length = 0, entity.size_bytes
+                part = ByteRange(0, entity.size_bytes)
                 exchange.start(_OK, (*entity.whole, cache_control(found)))
             else:
-                start, length = part
                 exchange.start(_PARTIAL, _partial_headers(entity, part, found))
-            if length <= _WATCHED_BYTES:
-                await _send_pieces(opened, ByteRange(start, length), exchange)
+            if part.length <= _WATCHED_BYTES:
+                await _send_pieces(opened, part, exchange)
             else:
-                await _send_watching(opened, ByteRange(start, length), exchange, receive)
+                await _send_watching(opened, part, exchange, receive)
 
 
-def _part_asked_for(asked: Asked, entity: Entity) -> ByteRange | None:
-    value = asked.get(b"range")
-    if value is None or not may_be_continued(asked.get(b"if-range"), etag=entity.etag):
+def _part_asked_for(headers: RequestHeaders, entity: Entity) -> ByteRange | None:
+    value = headers.get(b"range")
+    if value is None or not may_be_continued(headers.get(b"if-range"), etag=entity.etag):
         return None
     try:
         return parse_range(value, size=entity.size_bytes)

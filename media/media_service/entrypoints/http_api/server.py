@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 from media_service.entrypoints.http_api.connections import BoundedProtocol, ConnectionLimits
 
 _BACKLOG = 2048
-_LOOK_SECONDS = 2.0
 _DEFAULT_LIMITS = ConnectionLimits()
 
 
@@ -40,7 +39,10 @@ async def serve_http(
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(listening)
     await server.on_tick(0)  # sets the Date header, which no answer may go out without
-    tasks = [asyncio.create_task(server.main_loop()), asyncio.create_task(_look_after(server))]
+    tasks = [
+        asyncio.create_task(server.main_loop()),
+        asyncio.create_task(_look_after(server, limits.look_seconds)),
+    ]
     try:
         yield int(listening[0].getsockname()[1])
     finally:
@@ -74,11 +76,11 @@ def _config(app: ASGIApp, limits: ConnectionLimits, drain_seconds: float) -> uvi
     )
 
 
-async def _look_after(server: uvicorn.Server) -> None:
-    """End the connections that are stuck."""
+async def _look_after(server: uvicorn.Server, seconds: float) -> None:
+    """End the connections that are stuck, looking at all of them every so often."""
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(seconds)
         now = loop.time()
         for connection in list(server.server_state.connections):
             cast("BoundedProtocol", connection).end_if_stuck(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import procrastinate
@@ -135,11 +135,11 @@ async def _rescue(app: procrastinate.App, processing: Processing) -> None:
         await app.job_manager.finish_job(job, engine_jobs.Status.FAILED, delete_job=False)
 
 
-async def _for_ever(doing, *arguments) -> None:  # type: ignore[no-untyped-def]
+async def _for_ever(doing: Callable[..., Awaitable[None]], *arguments: object) -> None:
     """Do it again whenever it ends; the database may go away and come back."""
     while True:
         try:
             await doing(*arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever ended it, jobs must go on
             log.warning("worker.restarts", cause=repr(error))
             await asyncio.sleep(_RESTART_SECONDS)

@@ -38,6 +38,8 @@ class Death(enum.StrEnum):
     """It took too long and was killed by its parent."""
     ABANDONED = "abandoned"
     """Its caller had gone, and it took too long."""
+    IDLE = "idle"
+    """It had no job: the system or an operator killed it."""
     CPU = "cpu"
     """It used up its processor time."""
     MEMORY = "memory"

@@ -32,12 +32,15 @@ class Job:
     source: Path
     targets: Sequence[Path]
     answer: asyncio.Future[wire.Message]
+    source_id: wire.SourceId | None = None
 
 
 class JobQueue:
     """Inspections before developments, and always a cell that is free of developments.
 
-    So of two cells or more one only ever inspects while the others develop.
+    So of two cells or more one only ever inspects while the others develop. A cell that waits and
+    has kept a source's pixels gets that source's development; inspections, which would replace
+    them, go to a waiting cell that has kept none.
     """
 
     def __init__(self, *, cells: int) -> None:
@@ -48,6 +51,7 @@ class JobQueue:
         self._developing = 0
         self._taken = 0
         self._changed = asyncio.Condition()
+        self._kept_by_idle: list[wire.SourceId | None] = []
 
     def __len__(self) -> int:
         """How many jobs wait whose callers still do."""
@@ -59,12 +63,17 @@ class JobQueue:
             self._waiting[job.kind].append(job)
             self._changed.notify_all()
 
-    async def take(self) -> Job:
-        """Wait for a job; `done` must be called after it."""
+    async def take(self, *, kept: wire.SourceId | None = None) -> Job:
+        """Wait for a job; `done` must be called after it. `kept`: whose pixels the cell has."""
         async with self._changed:
-            while (job := self._next()) is None:
-                await self._changed.wait()
-            return job
+            self._kept_by_idle.append(kept)
+            try:
+                while (job := self._next(kept)) is None:
+                    await self._changed.wait()
+                return job
+            finally:
+                self._kept_by_idle.remove(kept)
+                self._changed.notify_all()  # what was left to this cell is anyone's now
 
     async def done(self, job: Job) -> None:
         """The cell that took it is free again."""
@@ -85,24 +94,31 @@ class JobQueue:
                 if not answer.done():
                     answer.set_exception(error)
 
-    def _next(self) -> Job | None:
+    def _next(self, kept: wire.SourceId | None) -> Job | None:
         order = list(JobKind)
         if self._taken % _PATIENCE == _PATIENCE - 1:
             order.reverse()
         for kind in order:
             if kind is JobKind.DEVELOP and self._developing >= self._most_developing:
                 continue
-            if job := self._first(kind):
+            if kind is JobKind.INSPECT and kept and None in self._kept_by_idle:
+                continue
+            if job := self._first(kind, kept):
                 self._taken += 1
                 self._developing += kind is JobKind.DEVELOP
                 return job
         return None
 
-    def _first(self, kind: JobKind) -> Job | None:
-        """The longest waiting whose caller has not gone."""
+    def _first(self, kind: JobKind, kept: wire.SourceId | None) -> Job | None:
+        """The longest waiting whose caller has not gone, and that no other idle cell is for."""
         jobs = self._waiting[kind]
-        while jobs:
-            job = jobs.popleft()
+        while jobs and jobs[0].answer.done():
+            jobs.popleft()
+        for job in jobs:
+            is_for_another = job.source_id != kept and job.source_id in self._kept_by_idle
+            if kind is JobKind.DEVELOP and job.source_id and is_for_another:
+                continue
             if not job.answer.done():
+                jobs.remove(job)
                 return job
         return None

@@ -44,7 +44,7 @@ _JOB_SECONDS = Histogram(
     ["kind"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-_DEATHS = Counter("mediad_cell_deaths", "Cells that died at work.", ["reason"])
+_DEATHS = Counter("mediad_cell_deaths", "Cells that died or had to be killed.", ["reason"])
 _WAITING = Gauge("mediad_cell_waiting", "Jobs that wait for a cell.", ["cell"])
 
 
@@ -90,6 +90,7 @@ class Cells:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._keepers = []
         self._queue.refuse_all(DecoderUnavailable())
 
     def sandbox(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ class Cells:
         Raises DecoderUnavailable, TooComplex or BrokenFile if the cell died of it (BrokenFile for
         a crash: no sound file does that), StorageUnavailable for files that can't be opened.
         """
-        if len(self._queue) >= self._max_waiting:
+        if not self._keepers or len(self._queue) >= self._max_waiting:
             raise DecoderUnavailable
         job = Job(
             kind=kind,
@@ -116,22 +117,26 @@ class Cells:
             source=source,
             targets=targets,
             answer=asyncio.get_running_loop().create_future(),
+            source_id=_source_id(source),
         )
         await self._queue.put(job)
         return await job.answer
 
     async def _keep(self, cell: Cell) -> None:
         """Hand one job after the other to a cell; when it is dead or worn out, to a new one."""
+        kept: wire.SourceId | None = None
         try:
             while True:
-                job = await self._queue.take()
-                if not cell.is_alive():
-                    await self._queue.put_back(job)  # it died idle: not this job's fault
-                else:
+                job = await self._queue.take(kept=kept)
+                if cell.is_alive():
                     await self._do(job, cell)
                     await self._queue.done(job)
+                else:
+                    _DEATHS.labels(Death.IDLE).inc()
+                    await self._queue.put_back(job)  # which has nothing to do with it
+                kept = job.source_id if job.kind is JobKind.INSPECT else None
                 if self._is_spent(cell):
-                    cell = await self._replace(cell)
+                    cell, kept = await self._replace(cell), None
         finally:
             self._cells.discard(cell)
             await cell.end()
@@ -160,7 +165,7 @@ class Cells:
 
     async def _do(self, job: Job, cell: Cell) -> None:
         """Have the job answered, one way or the other."""
-        outcome: wire.Message | MediaError = DecoderUnavailable()
+        outcome: wire.Message | Exception = DecoderUnavailable()
         try:
             with contextlib.ExitStack() as opened, _JOB_SECONDS.labels(job.kind).time():
                 outcome = await self._ask(job, cell, files=_open_files(job, opened))
@@ -170,12 +175,16 @@ class Cells:
         except OSError as cause:
             outcome = StorageUnavailable()
             outcome.__cause__ = cause
+        except Exception as bug:  # noqa: BLE001 - for the caller to hear of; the pool goes on
+            outcome = bug
+            await cell.end()
         finally:
-            if not job.answer.done():
-                if isinstance(outcome, MediaError):
-                    job.answer.set_exception(outcome)
-                else:
-                    job.answer.set_result(outcome)
+            if job.answer.done():
+                pass
+            elif isinstance(outcome, Exception):
+                job.answer.set_exception(outcome)
+            else:
+                job.answer.set_result(outcome)
 
     async def _ask(self, job: Job, cell: Cell, *, files: Sequence[int]) -> wire.Message:
         """The cell's answer. Raises CellDied if it dies, or must because there is none in time."""
@@ -195,6 +204,14 @@ class Cells:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         raise CellDied(Death.ABANDONED if is_abandoned else Death.TIMEOUT)
+
+
+def _source_id(source: Path) -> wire.SourceId | None:
+    """None if it can't be told; the job will find out why."""
+    try:
+        return wire.source_id(source)
+    except OSError:
+        return None
 
 
 def _open_files(job: Job, opened: contextlib.ExitStack) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Final
 from media_service.core.formats import Format
 from media_service.core.renditions import Encoding, Recipe, Shape
 from media_service.infra.codecs.headers.limits import Buffer
-from media_service.infra.codecs.pictures import Picture, decoding, open_picture
+from media_service.infra.codecs.pictures import Decoded, Picture, decoding, open_picture
 from media_service.infra.codecs.raster import Raster
 
 Size = tuple[int, int]
@@ -22,6 +22,8 @@ _NEARLY: Final = 0.9
 That halves the price of most photographs (4000 wide: 2000 instead of 2048) and nobody sees it.
 It hangs on recipe and original only, so that a rendition has one size however it is asked for.
 """
+USUAL_SIDE: Final = round(_LARGE_BOX * _NEARLY)
+"""The longer side that developing starts from, for every purpose's `full`, at least."""
 _MAX_WEBP_SIDE: Final = 16_383
 _STUDIED_SIDE: Final = 200
 
@@ -33,8 +35,17 @@ class _Order:
     write: Write
 
 
-def develop(data: Buffer, *, format: Format, targets: Sequence[tuple[Recipe, Write]]) -> list[Size]:
-    """Write each rendition; their sizes. Raises as `inspect`, and what `write` raises."""
+def develop(
+    data: Buffer,
+    *,
+    format: Format,
+    targets: Sequence[tuple[Recipe, Write]],
+    decoded: Decoded | None = None,
+) -> list[Size]:
+    """Write each rendition; their sizes. `decoded` is used if it is what is needed.
+
+    Raises as `inspect`, and what `write` raises.
+    """
     picture = open_picture(data, format=format)
     orders = [
         _Order(recipe=recipe, size=_size(recipe, picture), write=write) for recipe, write in targets
@@ -44,7 +55,7 @@ def develop(data: Buffer, *, format: Format, targets: Sequence[tuple[Recipe, Wri
         _deliver(order, _moving(order, picture))
     stills = [order for order in orders if order not in moving]
     if stills:
-        _develop_stills(picture, stills)
+        _develop_stills(picture, stills, decoded)
     return [order.size for order in orders]
 
 
@@ -72,7 +83,7 @@ def _moving(order: _Order, picture: Picture) -> Raster:
         return picture.decode_frames().frames_scaled(*order.size).to_srgb(picture.header.profile)
 
 
-def _develop_stills(picture: Picture, orders: Sequence[_Order]) -> None:
+def _develop_stills(picture: Picture, orders: Sequence[_Order], decoded: Decoded | None) -> None:
     width, height = picture.upright_size
 
     def share(order: _Order) -> float:
@@ -80,14 +91,14 @@ def _develop_stills(picture: Picture, orders: Sequence[_Order]) -> None:
 
     largest_first = sorted(orders, key=share, reverse=True)
     with decoding():
-        prints = _Prints(_decode(picture, for_order=largest_first[0]))
+        prints = _Prints(_decode(picture, for_order=largest_first[0], decoded=decoded))
     for order in largest_first:
         with decoding():
             raster = prints.make(order.recipe.shape, order.size)
         _deliver(order, raster)
 
 
-def _decode(picture: Picture, *, for_order: _Order) -> Raster:
+def _decode(picture: Picture, *, for_order: _Order, decoded: Decoded | None) -> Raster:
     """The whole picture, upright and in sRGB, just large enough for an order and all smaller ones.
 
     Turning and converting come after scaling: there are fewer pixels then.
@@ -108,7 +119,9 @@ def _decode(picture: Picture, *, for_order: _Order) -> Raster:
         if shrink == 1
         or (-(-header.width // shrink) >= stored[0] and -(-header.height // shrink) >= stored[1])
     )
-    raster = picture.decode(shrink).scaled(*stored)
+    is_there = decoded is not None and decoded.shrink == shrink
+    whole = decoded.raster if decoded and is_there else picture.decode(shrink)
+    raster = whole.scaled(*stored)
     return raster.to_srgb(header.profile).turned(header.orientation).in_memory()
 
 

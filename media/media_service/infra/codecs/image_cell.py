@@ -14,8 +14,8 @@ from media_service.core.formats import Format
 from media_service.core.renditions import Encoding, Recipe, Shape
 from media_service.infra.codecs import wire
 from media_service.infra.codecs.developing import develop
-from media_service.infra.codecs.inspecting import inspect
-from media_service.infra.codecs.pictures import decoder_versions
+from media_service.infra.codecs.inspecting import inspect, inspect_and_keep
+from media_service.infra.codecs.pictures import Decoded, decoder_versions
 from media_service.infra.codecs.samples import SAMPLE_SIZE, SAMPLES
 from media_service.infra.codecs.serving import serve
 
@@ -37,21 +37,37 @@ def _decodes(format: Format) -> bool:
     return found is not None and (found.width, found.height) == SAMPLE_SIZE
 
 
-def do_inspect(request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
-    """Answers with the fields of an Inspection."""
-    return dataclasses.asdict(inspect(_mapped(source), format=Format(request["format"])))
+class Works:
+    """The jobs. What an inspection decoded is kept for the next job, mostly its development."""
 
+    def __init__(self) -> None:
+        self._kept: tuple[wire.SourceId, Decoded] | None = None
 
-def do_develop(request: Mapping[str, Any], source: int, targets: Sequence[int]) -> wire.Message:
-    """Writes each recipe's rendition to its file; answers with their sizes."""
-    recipes = (_recipe(fields) for fields in request["recipes"])
-    writers = (functools.partial(_write, target) for target in targets)
-    sizes = develop(
-        _mapped(source),
-        format=Format(request["format"]),
-        targets=list(zip(recipes, writers, strict=True)),
-    )
-    return {"sizes": sizes}
+    def inspect(self, request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
+        """Answers with the fields of an Inspection."""
+        self._kept = None
+        inspection, decoded = inspect_and_keep(_mapped(source), format=Format(request["format"]))
+        if decoded:
+            self._kept = wire.source_id(source), decoded
+        return dataclasses.asdict(inspection)
+
+    def develop(
+        self, request: Mapping[str, Any], source: int, targets: Sequence[int]
+    ) -> wire.Message:
+        """Writes each recipe's rendition to its file; answers with their sizes."""
+        recipes = (_recipe(fields) for fields in request["recipes"])
+        writers = (functools.partial(_write, target) for target in targets)
+        sizes = develop(
+            _mapped(source),
+            format=Format(request["format"]),
+            targets=list(zip(recipes, writers, strict=True)),
+            decoded=self._take(wire.source_id(source)),
+        )
+        return {"sizes": sizes}
+
+    def _take(self, source_id: wire.SourceId) -> Decoded | None:
+        kept, self._kept = self._kept, None
+        return kept[1] if kept and kept[0] == source_id else None
 
 
 def _mapped(source: int) -> mmap.mmap:
@@ -73,4 +89,5 @@ def _write(target: int, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    serve({"inspect": do_inspect, "develop": do_develop}, introduce=introduce)
+    works = Works()
+    serve({"inspect": works.inspect, "develop": works.develop}, introduce=introduce)

@@ -5,53 +5,74 @@ from __future__ import annotations
 from media_service.core.formats import Format
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.blurhash import encode_blurhash
+from media_service.infra.codecs.developing import USUAL_SIDE
 from media_service.infra.codecs.headers.limits import Buffer
-from media_service.infra.codecs.pictures import Picture, decoding, open_picture
+from media_service.infra.codecs.pictures import Decoded, Picture, decoding, open_picture
 from media_service.infra.codecs.raster import Raster
 
 _HASHED_SIDE = 100
 """The longer side of what is hashed. Equal pictures of any size then have equal hashes."""
 
-_KEPT_PIXELS = 16_000_000
+_IN_MEMORY_PIXELS = 16_000_000
 """Larger pictures with alpha are decoded twice: 100 ms more, and a third less memory."""
+
+_KEPT_PIXELS = 13_000_000
+"""More are not kept for a development to come: 39 MB a cell."""
+_QUICK_PIXELS = 4_000_000
+"""A person waits for an inspection: so many are decoded at full size to be kept, no more."""
 
 
 def inspect(data: Buffer, *, format: Format) -> Inspection:
     """Raises BrokenFile, TooManyPixels, TooComplex, MetadataTooLarge."""
+    return inspect_and_keep(data, format=format)[0]
+
+
+def inspect_and_keep(data: Buffer, *, format: Format) -> tuple[Inspection, Decoded | None]:
+    """The same, with the pixels if `develop` can start from them. Raises as `inspect`."""
     picture = open_picture(data, format=format)
     with decoding():
-        lowest_alpha, still = _decode_all(picture)
+        shrink = _shrink(picture)
+        lowest_alpha, still = _decode_all(picture, shrink)
         small = _small(still, picture)
         width, height = picture.upright_size
-        return Inspection(
+        inspection = Inspection(
             width=width,
             height=height,
             frames=picture.header.frames,
             has_transparency=lowest_alpha < 255,
             blurhash=encode_blurhash(small.rgb()),
         )
+    is_kept = still.is_in_memory and still.width * still.height <= _KEPT_PIXELS
+    return inspection, Decoded(still, shrink) if is_kept else None
 
 
-def _decode_all(picture: Picture) -> tuple[int, Raster]:
+def _decode_all(picture: Picture, shrink: int) -> tuple[int, Raster]:
     """The alpha of the most transparent pixel, and the first frame; every frame was decoded."""
     header = picture.header
     if header.frames > 1:
         frames = picture.decode_frames()
         return frames.lowest_alpha(), picture.decode()
-    still = picture.decode(_shrink(picture))
+    still = picture.decode(shrink)
     if not still.has_alpha:
         return 255, still
-    if still.width * still.height > _KEPT_PIXELS:
+    if still.width * still.height > _IN_MEMORY_PIXELS:
         return still.to_8_bits().lowest_alpha(), picture.decode()
     still = still.to_8_bits().in_memory()
     return still.lowest_alpha(), still
 
 
 def _shrink(picture: Picture) -> int:
-    longer = max(picture.header.width, picture.header.height)
-    return max(
-        shrink for shrink in picture.shrinks if shrink == 1 or longer >= shrink * _HASHED_SIDE
-    )
+    """What developing would start from, if that is quick; else as little as hashing needs."""
+    width, height = picture.header.width, picture.header.height
+    longer = max(width, height)
+    useful = _largest(picture, longer, least=USUAL_SIDE)
+    if useful > 1 or width * height <= _QUICK_PIXELS:
+        return useful
+    return _largest(picture, longer, least=_HASHED_SIDE)
+
+
+def _largest(picture: Picture, longer: int, *, least: int) -> int:
+    return max(shrink for shrink in picture.shrinks if shrink == 1 or longer >= shrink * least)
 
 
 def _small(still: Raster, picture: Picture) -> Raster:

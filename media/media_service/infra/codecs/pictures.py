@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
@@ -68,6 +69,14 @@ def _is_libheif_safe() -> bool:
     return tuple(numbers) >= SAFE_LIBHEIF
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decoded:
+    """Pixels of a picture that `Picture.decode` gave for this shrink."""
+
+    raster: Raster
+    shrink: int
+
+
 class Picture(abc.ABC):
     """An opened file within limits."""
 
@@ -101,6 +110,18 @@ def open_picture(data: Buffer, *, format: Format) -> Picture:
         return _OPENERS[format](data)
 
 
+_COMPLAINTS: Final = (
+    VipsError,
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    LookupError,
+)
+_NO_MEMORY: Final = ("out of memory", "insufficient memory", "memory alloc", "not allocate")
+
+
 @contextlib.contextmanager
 def decoding() -> Iterator[None]:
     """Whatever a decoder complains of is the file's fault."""
@@ -108,8 +129,10 @@ def decoding() -> Iterator[None]:
         yield
     except MemoryError as cause:
         raise TooComplex from cause
-    except (VipsError, ValueError, OSError, EOFError, SyntaxError, RuntimeError) as cause:
-        raise (TooComplex if "memory" in str(cause).lower() else BrokenFile) from cause
+    except _COMPLAINTS as cause:
+        complaint = str(cause).lower()
+        no_memory = any(words in complaint for words in _NO_MEMORY)
+        raise (TooComplex if no_memory else BrokenFile) from cause
 
 
 # What libjpeg says of files that lack pixels, or have wrong ones. It complains of harmless things

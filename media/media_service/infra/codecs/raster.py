@@ -92,6 +92,11 @@ class Raster:
         """Whether there is an alpha channel, be it opaque."""
         return bool(self._image.hasalpha())
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether its pixels are there, and not still to be computed."""
+        return self._array is not None
+
     def in_memory(self) -> Self:
         """The same, decoded and computed, so that it can be used more than once."""
         return self if self._array is not None else type(self).of_array(self.array())

@@ -19,6 +19,10 @@ Work = Callable[[Mapping[str, Any], int, Sequence[int]], wire.Message]
 """Does one kind of job, given its request, the source file and the target files."""
 
 _MAX_DETAIL: Final = 2000
+_MUCH_MEMORY_BYTES: Final = 160 * 1024**2
+"""Giving back less would cost more than it brings: 4 ms for a photograph of 12 megapixels."""
+_STATM: Final = os.open("/proc/self/statm", os.O_RDONLY)
+_PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _give_back_memory: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)
@@ -45,8 +49,13 @@ def serve(works: Mapping[str, Work], *, introduce: Callable[[], wire.Message]) -
         finally:
             wire.close_all(files)
         link.sendall(wire.pack(answer))
-        # Large pictures leave holes in the heap that would otherwise never be given back.
-        _give_back_memory(0)
+        if _resident_bytes() > _MUCH_MEMORY_BYTES:
+            # Large pictures leave holes in the heap that would otherwise never be given back.
+            _give_back_memory(0)
+
+
+def _resident_bytes() -> int:
+    return int(os.pread(_STATM, 64, 0).split()[1]) * _PAGE_BYTES
 
 
 def _answer(works: Mapping[str, Work], request: wire.Message, files: list[int]) -> wire.Message:

@@ -1,0 +1,1 @@
+"""Rows, locks, jobs and schema in PostgreSQL."""

@@ -16,6 +16,8 @@ from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.media import CHANGED_CHANNEL
 
 _RETRY_SECONDS = 0.5
+_ASK_SECONDS = 10
+_ANSWER_SECONDS = 5
 log = structlog.get_logger()
 
 
@@ -63,6 +65,10 @@ async def _follow(
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(CHANGED_CHANNEL, heard)
             on_gap(False)
-            await ended.wait()
+            while not ended.is_set():
+                # A network that was cut says nothing: only asking finds out.
+                await connection.fetchval("select 1", timeout=_ANSWER_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), _ASK_SECONDS)
         finally:
             connection.terminate()

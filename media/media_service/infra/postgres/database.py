@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from typing import Any
+from weakref import WeakValueDictionary
 
 import asyncpg
 
@@ -13,16 +21,22 @@ from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.jobs import PostgresJobs
 from media_service.infra.postgres.media import PostgresMedia
 from media_service.infra.postgres.renditions import PostgresRenditions
-from media_service.infra.postgres.types import Connection, Pool
+from media_service.infra.postgres.types import Connection, Executor, Pool
 
-_ACQUIRE_SECONDS = 5
+_PATIENCE_SECONDS = 5.0
 _COMMAND_SECONDS = 30
+_SERVER_SETTINGS = {
+    "application_name": "mediad",
+    "timezone": "UTC",
+    # A transaction idles while a cell decodes, under locks that must hold until it is done.
+    "idle_in_transaction_session_timeout": "0",
+}
 
 
 class PostgresRows:
-    """All rows through one executor: a pool (each statement by itself) or a transaction."""
+    """All rows through one executor: a transaction, or each statement by itself."""
 
-    def __init__(self, executor: Pool | Connection) -> None:
+    def __init__(self, executor: Executor) -> None:
         self.media = PostgresMedia(executor)
         self.blobs = PostgresBlobs(executor)
         self.renditions = PostgresRenditions(executor)
@@ -32,35 +46,72 @@ class PostgresRows:
 class PostgresDatabase:
     """A pool of connections. Open it with `open_database`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, patience_seconds: float) -> None:
         self._pool = pool
-        self.latest = PostgresRows(pool)
+        self._patience_seconds = patience_seconds
+        self._turns: WeakValueDictionary[LockNumber, asyncio.Lock] = WeakValueDictionary()
+        self.latest = PostgresRows(_SingleStatements(self._connection))
 
     @asynccontextmanager
     async def transaction(self, *locks: LockNumber) -> AsyncIterator[PostgresRows]:
         """All or nothing, holding the locks until it is over."""
-        async with self._connection() as connection, _transaction(connection):
+        async with AsyncExitStack() as stack:
+            for number in dict.fromkeys(locks):
+                await stack.enter_async_context(self._turn(number))
+            connection = await stack.enter_async_context(self._connection())
+            await stack.enter_async_context(_transaction(connection))
             with translated():
                 for number in locks:
                     await connection.execute("select pg_advisory_xact_lock($1)", number)
             yield PostgresRows(connection)
 
+    def _turn(self, number: LockNumber) -> asyncio.Lock:
+        """Tasks of this process queue here, so that those who wait hold no connection."""
+        return self._turns.setdefault(number, asyncio.Lock())
+
     async def check(self) -> None:
         """Return if the database answers. Raises DatabaseUnavailable."""
         async with self._connection() as connection:
             with translated():
-                await connection.fetchval("select 1", timeout=_ACQUIRE_SECONDS)
+                await connection.fetchval("select 1", timeout=self._patience_seconds)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         with translated():
-            connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
+            connection = await self._pool.acquire(timeout=self._patience_seconds)
         try:
             yield connection
         finally:
             # What can't be reset is replaced by the pool; what was committed stays committed.
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await self._pool.release(connection)
+
+
+class _SingleStatements:
+    """Runs each statement on whichever connection is free first; if none is soon, says so."""
+
+    def __init__(self, connection: Callable[[], AbstractAsyncContextManager[Connection]]) -> None:
+        self._connection = connection
+
+    async def execute(self, query: str, *args: Any) -> str:
+        async with self._connection() as connection:
+            return await connection.execute(query, *args)
+
+    async def executemany(self, command: str, args: Iterable[Sequence[Any]]) -> None:
+        async with self._connection() as connection:
+            await connection.executemany(command, args)
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        async with self._connection() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> asyncpg.Record | None:
+        async with self._connection() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        async with self._connection() as connection:
+            return await connection.fetchval(query, *args)
 
 
 @asynccontextmanager
@@ -81,17 +132,22 @@ async def _transaction(connection: Connection) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, max_connections: int) -> AsyncIterator[PostgresDatabase]:
-    """A database whose schema is up to date. Raises DatabaseUnavailable."""
+async def open_database(
+    url: str, *, max_connections: int, patience_seconds: float = _PATIENCE_SECONDS
+) -> AsyncIterator[PostgresDatabase]:
+    """A database whose schema is up to date. Raises DatabaseUnavailable.
+
+    Who waits for a connection for longer than `patience_seconds` gets DatabaseUnavailable too.
+    """
     with translated():
         pool: Pool = await asyncpg.create_pool(
             url,
             min_size=min(2, max_connections),
             max_size=max_connections,
             command_timeout=_COMMAND_SECONDS,
-            server_settings={"application_name": "mediad", "timezone": "UTC"},
+            server_settings=_SERVER_SETTINGS,
         )
     try:
-        yield PostgresDatabase(pool)
+        yield PostgresDatabase(pool, patience_seconds=patience_seconds)
     finally:
         pool.terminate()

@@ -35,6 +35,6 @@ def translated() -> Iterator[None]:
             raise
         raise IdempotencyKeyReused from error
     except _AWAY as error:
-        if isinstance(error, ValueError):  # a wrong argument or setting: no use to try again
+        if isinstance(error, ValueError):  # a wrong setting: no use to try again
             raise
         raise DatabaseUnavailable from error
