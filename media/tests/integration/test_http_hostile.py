@@ -75,7 +75,8 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
     """The loop that the service runs on."""
-    return uvloop.EventLoopPolicy()
+    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
+    return policy
 
 
 @pytest.fixture
@@ -94,7 +95,8 @@ async def _received(port: int, data: bytes, *, size: int = 1_000_000) -> bytes:
     """What comes back for data sent in pieces, until the server closes or falls silent."""
     received = b""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    with contextlib.suppress(ConnectionError, TimeoutError):
+    # A RuntimeError is how uvloop says that the connection is closed.
+    with contextlib.suppress(ConnectionError, TimeoutError, RuntimeError):
         async with asyncio.timeout(10):
             for start in range(0, len(data), size):
                 writer.write(data[start : start + size])

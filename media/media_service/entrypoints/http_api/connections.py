@@ -98,7 +98,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._request_bytes > self._limits.max_request_bytes:
             self.transport.abort()
             return
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # offered, and ignored, as we may
+        except httptools.HttpParserError:
+            self._give_up(self._problem)
         if self._request_bytes > self._limits.max_head_bytes and self._is_within_head():
             self._give_up(self._too_large())
 
@@ -171,10 +176,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_within_body = False
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name and signature
-        """Called for what can't be parsed."""
-        self._give_up(self._problem)
-
     def _give_up(self, problem: Problem) -> None:
         """Refuse what was sent, unless that could be taken for the answer to something else."""
         if self._is_answering():
@@ -184,9 +185,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._refuse(problem)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Clients may offer to upgrade; we may ignore it, and need not say so each time."""
 
     def end_if_stuck(self, now: float) -> None:
         """End the connection if it has waited too long for one and the same thing."""
@@ -243,6 +241,6 @@ def _unacknowledged(transport: asyncio.Transport) -> int:
     socket = transport.get_extra_info("socket")
     try:
         answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, b"\0" * 4)
-    except OSError:
+    except (OSError, ValueError):  # it is closed by now
         return 0
     return int(struct.unpack("i", answer)[0])

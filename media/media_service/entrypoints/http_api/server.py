@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
 from media_service.entrypoints.http_api.connections import BoundedProtocol, ConnectionLimits
 
 _BACKLOG = 2048
+
+log = structlog.get_logger()
 _DEFAULT_LIMITS = ConnectionLimits()
 
 

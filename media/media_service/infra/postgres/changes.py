@@ -65,10 +65,14 @@ async def _follow(
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(CHANGED_CHANNEL, heard)
             on_gap(False)
-            while not ended.is_set():
+            while not await _happens(ended, within_seconds=_ASK_SECONDS):
                 # A network that was cut says nothing: only asking finds out.
                 await connection.fetchval("select 1", timeout=_ANSWER_SECONDS)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), _ASK_SECONDS)
         finally:
             connection.terminate()
+
+
+async def _happens(event: asyncio.Event, *, within_seconds: float) -> bool:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), within_seconds)
+    return event.is_set()
