@@ -23,7 +23,7 @@ run: setup ## Run the media service on embedded defaults (gRPC 50051, HTTP 8083)
 	$(BIN)/mediad serve
 
 test: setup ## Run every test, with real servers that the tests start
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: setup ## Format, lint, types, import contracts, contract of the API
 	$(BIN)/ruff format --check .

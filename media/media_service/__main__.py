@@ -1,4 +1,4 @@
-"""The command `mediad`."""
+"""The command `mediad`. Each command imports its own module: help is instant, decoders are not."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import uvloop
 
-from media_service.commands import doctor as doctor_command
-from media_service.commands import migrate as migrate_command
-from media_service.commands import serve as serve_command
-from media_service.commands import sweep as sweep_command
-from media_service.commands import upload as upload_command
 from media_service.config import Settings, SettingsRefused, read_settings
 from media_service.core.media import Purpose
 
@@ -56,6 +50,8 @@ def serve(roles: str | None) -> None:
       MEDIAD_DATABASE_URL=postgresql://... MEDIAD_REDIS_URL=redis://... mediad serve
       mediad serve --roles worker      only the background jobs, beside other instances
     """
+    from media_service.commands import serve as serve_command
+
     _run(serve_command.serve(_settings(roles=roles)))
 
 
@@ -66,6 +62,8 @@ def migrate() -> None:
     `mediad serve` does this by itself; run it first when several instances are upgraded, so that
     none of them waits. It is safe to run at any time, in any number of places at once.
     """
+    from media_service.commands import migrate as migrate_command
+
     _run(migrate_command.run(_settings()))
 
 
@@ -76,6 +74,8 @@ def doctor() -> None:
     Ends with status 1 if anything would keep `mediad serve` from working. A service that runs on
     the same data folder is not disturbed.
     """
+    from media_service.commands import doctor as doctor_command
+
     if not _run(doctor_command.examine(_settings())):
         sys.exit(1)
 
@@ -105,6 +105,8 @@ def upload(
     Progress goes to stderr, answers to stdout. Ends with status 1 if any file was refused; the
     others are uploaded all the same.
     """
+    from media_service.commands import upload as upload_command
+
     target = upload_command.target(
         _settings(), address=address, token=token, user_id=user_id, purpose=purpose
     )
@@ -125,6 +127,8 @@ def sweep(grace: int | None) -> None:
     A running service sweeps by itself every minute; this does it at once, and prints how much
     was removed. It may run beside any number of instances.
     """
+    from media_service.commands import sweep as sweep_command
+
     _run(sweep_command.run(_settings(), grace_seconds=grace))
 
 
@@ -137,6 +141,8 @@ def _settings(**overrides: Any) -> Settings:
 
 def _run(doing: Coroutine[Any, Any, _T]) -> _T:
     try:
+        import uvloop
+
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(doing)
     except KeyboardInterrupt:

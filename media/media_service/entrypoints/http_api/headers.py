@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 Header = tuple[bytes, bytes]
 
 SAFETY: tuple[Header, ...] = (
@@ -19,3 +22,27 @@ JSON: Header = (b"content-type", b"application/json")
 def content_length(length: int) -> Header:
     """How long the body is."""
     return (b"content-length", b"%d" % length)
+
+
+class Block(NamedTuple):
+    """Headers that many answers have in common, and the same as they stand on the wire."""
+
+    headers: tuple[Header, ...]
+    lines: bytes
+    body_bytes: int | None
+    """What the headers say of the body's length, if they do."""
+
+
+def block(headers: Iterable[Header], *, body_bytes: int | None = None) -> Block:
+    """The headers as a block, that of the body's length among them if it is given."""
+    complete = (*headers, *(() if body_bytes is None else (content_length(body_bytes),)))
+    return Block(complete, lines_of(complete), body_bytes)
+
+
+def lines_of(headers: Iterable[Header]) -> bytes:
+    """The headers as they stand on the wire. Raises ValueError for one that breaks its line."""
+    lines = [b"%s: %s\r\n" % header for header in headers]
+    joined = b"".join(lines)
+    if joined.count(b"\r") != len(lines) or joined.count(b"\n") != len(lines):
+        raise ValueError("a header holds a line break")
+    return joined
