@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-DISTRIBUTIONS := proto embedded media
+DISTRIBUTIONS := proto client embedded media users
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check bench proto migrate pins clean
@@ -19,8 +19,8 @@ setup: .venv/ready ## Make .venv with everything in it (the other targets call i
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(DISTRIBUTIONS:%=-e ./%)
 	@touch $@
 
-run: setup ## Run the media service on embedded defaults (gRPC 50051, HTTP 8083)
-	$(BIN)/mediad serve
+run: setup ## Run both services on embedded defaults, with an account to try them with
+	@$(BIN)/python scripts/run.py
 
 test: setup ## Run every test, with real servers that the tests start
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
@@ -29,6 +29,7 @@ check: setup ## Format, lint, types, import contracts, contract of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	for tests in */tests; do $(BIN)/mypy $$tests || exit; done  # each has a conftest of its own
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 

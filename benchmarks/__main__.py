@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import delivery, get_media, memory, uploads
+from benchmarks import delivery, get_media, memory, uploads, user_uploads
 from benchmarks.reports import Row, print_table, write_results
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "memory": memory.measure,
     "get_media": get_media.measure,
     "delivery": delivery.measure,
+    "user_uploads": user_uploads.measure,
 }
 
 

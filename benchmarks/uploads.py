@@ -16,7 +16,7 @@ from media_proto import media_service_pb2 as pb
 from benchmarks.photographs import photograph, variant
 from benchmarks.processes import cpu_seconds, tree_memory_mb
 from benchmarks.reports import Row
-from tests.e2e.processes import Mediad, stub, upload_request
+from tests.e2e.processes import Mediad, Stub, stub, upload_request
 
 UPLOADS = 40
 WARM_UP = 6
@@ -29,9 +29,9 @@ def measure(folder: Path) -> list[Row]:
     pictures = [variant(base, n) for n in range(UPLOADS + WARM_UP)]
     reference_cpu, reference_wall = _bare_library(folder, pictures[:UPLOADS])
     with Mediad(folder / "mediad", MEDIAD_LOG_FORMAT="json").running() as mediad:
-        asyncio.run(_upload_all(mediad, pictures[UPLOADS:]))
+        asyncio.run(upload_until_completed(mediad, pictures[UPLOADS:]))
         before = cpu_seconds(mediad.pid)
-        answers = asyncio.run(_upload_all(mediad, pictures[:UPLOADS]))
+        answers = asyncio.run(upload_until_completed(mediad, pictures[:UPLOADS]))
         cpu = (cpu_seconds(mediad.pid) - before) / UPLOADS * 1e3
         memory = tree_memory_mb(mediad.pid)
     wall = statistics.median(answers) * 1e3
@@ -77,8 +77,13 @@ def _bare_library(folder: Path, pictures: list[bytes]) -> tuple[float, float]:
     return cpu, wall
 
 
-async def _upload_all(mediad: Mediad, pictures: list[bytes]) -> list[float]:
-    """Upload one after the other, each until COMPLETED; the seconds each answer took."""
+async def upload_until_completed(
+    mediad: Mediad, pictures: list[bytes], *, then: str = ""
+) -> list[float]:
+    """Upload one after the other, each until COMPLETED; the seconds each answer took.
+
+    `then` is a medium uploaded otherwise that is waited for last.
+    """
     answers = []
     async with mediad.channel() as channel:
         media = stub(channel)
@@ -87,8 +92,13 @@ async def _upload_all(mediad: Mediad, pictures: list[bytes]) -> list[float]:
             started = time.perf_counter()
             answer = await media.UploadMedia(request)
             answers.append(time.perf_counter() - started)
-            while (await media.GetMedia(pb.GetMediaRequest(media_id=answer.media_id))).status != (
-                pb.COMPLETED
-            ):
-                await asyncio.sleep(0.02)
+            await _completed(media, answer.media_id)
+        if then:
+            await _completed(media, then)
     return answers
+
+
+async def _completed(media: Stub, media_id: str) -> None:
+    request = pb.GetMediaRequest(media_id=media_id)
+    while (await media.GetMedia(request)).status != pb.COMPLETED:
+        await asyncio.sleep(0.02)
