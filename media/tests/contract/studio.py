@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ class Studio:
 
     async def develop(self, content: bytes, format: Format, *recipes: Recipe) -> list[bytes]:
         self._source.write_bytes(content)
+        return await self._developed(format, recipes)
+
+    async def develop_after_inspecting(
+        self, content: bytes, format: Format, *recipes: Recipe
+    ) -> list[bytes]:
+        await self.inspect(content, format)
+        return await self._developed(format, recipes)
+
+    async def _developed(self, format: Format, recipes: Sequence[Recipe]) -> list[bytes]:
         targets = [(recipe, self._folder / str(i)) for i, recipe in enumerate(recipes)]
         sizes = await self.codecs.develop(self._source, format=format, targets=targets)
         developed = [path.read_bytes() for _, path in targets]

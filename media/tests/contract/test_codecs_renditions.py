@@ -205,3 +205,18 @@ async def test_equal_originals_and_recipes_give_equal_bytes(studio: Studio) -> N
     assert await studio.develop(content, Format.JPEG, *recipes) == await studio.develop(
         content, Format.JPEG, *recipes
     )
+
+
+@pytest.mark.parametrize("size", [(64, 48), (900, 700), (2400, 1800)])
+@pytest.mark.parametrize("format", list(Format))
+async def test_what_an_inspection_kept_gives_the_same_renditions(
+    studio: Studio, format: Format, size: tuple[int, int]
+) -> None:
+    content = pictures.picture(pictures.scene(*size), format=format, orientation=1)
+    recipes = recipe(FIT, 2048, 2048), recipe(CROP, 50, 50)
+
+    fresh = await studio.develop(content, format, *recipes)
+    kept = await studio.develop_after_inspecting(content, format, *recipes)
+
+    for one, other in zip(fresh, kept, strict=True):
+        assert difference(pixels_of(one), pixels_of(other)) < 1

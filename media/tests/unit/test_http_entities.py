@@ -62,13 +62,18 @@ def _delivery(
     ],
 )
 def test_nothing_is_kept_longer_than_it_is_good(delivery: Delivery, expected: str) -> None:
+    entity, own = describe(delivery)
+
     assert cache_control(delivery) == (b"cache-control", expected.encode())
+    assert dict([*entity.whole.headers, *own])[b"cache-control"] == expected.encode()
+    assert dict([*entity.part.headers, *own])[b"cache-control"] == expected.encode()
 
 
 def test_a_rendition_is_described_by_what_is_stored() -> None:
     delivery = _delivery()
-    entity = describe(delivery)
-    headers = dict(entity.whole)
+    entity, own = describe(delivery)
+    assert own == ()
+    headers = dict(entity.whole.headers)
 
     assert headers[b"content-type"] == b"image/jpeg"
     assert headers[b"content-length"] == str(delivery.stored.size_bytes).encode()
@@ -77,14 +82,15 @@ def test_a_rendition_is_described_by_what_is_stored() -> None:
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert headers[b"content-security-policy"] == b"default-src 'none'; sandbox"
     assert headers[b"cross-origin-resource-policy"] == b"cross-origin"
-    assert dict(entity.headers).items() == headers.items() - {
+    assert set(entity.part.headers) == headers.items() - {
         (b"content-length", headers[b"content-length"])
     }
+    assert entity.whole.body_bytes == delivery.stored.size_bytes
 
 
 @pytest.mark.parametrize("content_type", ["", "image", "image/jpeg\r\nx: y", "image/ü", "a/b;c"])
 def test_a_content_type_that_is_none_is_never_sent(content_type: str) -> None:
-    headers = dict(describe(_delivery(content_type=content_type)).headers)
+    headers = dict(describe(_delivery(content_type=content_type))[0].part.headers)
 
     assert headers[b"content-type"] == b"application/octet-stream"
     assert headers[b"content-disposition"].startswith(b"attachment;")

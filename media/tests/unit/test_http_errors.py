@@ -16,8 +16,10 @@ from media_service.entrypoints.http_api.errors import (
     range_not_satisfiable,
 )
 from media_service.entrypoints.http_api.exchange import Exchange
+from media_service.entrypoints.http_api.headers import block
 from starlette.types import Message
 
+NOTHING = block([])
 EVERY_ERROR = [
     value
     for value in vars(errors).values()
@@ -93,9 +95,9 @@ def test_a_body_is_json_whatever_the_message_holds() -> None:
 )
 async def test_a_request_id_is_given_back(request_id: bytes) -> None:
     sent = Sent()
-    exchange = Exchange(sent, request_id=request_id, is_last=False)
+    exchange = Exchange(sent, request_id=request_id)
 
-    exchange.start(200, [])
+    exchange.start(200, NOTHING)
     await exchange.body()
 
     assert sent.headers[b"x-request-id"] == request_id
@@ -108,7 +110,7 @@ async def test_a_request_id_is_given_back(request_id: bytes) -> None:
 async def test_a_request_id_that_is_none_is_replaced(request_id: bytes | None) -> None:
     sent, others = Sent(), Sent()
     for to in (sent, others):
-        await Exchange(to, request_id=request_id, is_last=False).fail(ValueError(), route="x")
+        await Exchange(to, request_id=request_id).fail(ValueError(), route="x")
 
     new = sent.headers[b"x-request-id"]
     assert len(new) == 32
@@ -127,9 +129,7 @@ async def test_an_answer_before_the_stop_says_that_it_is_the_last() -> None:
 
 async def test_a_failure_is_never_kept_nor_run() -> None:
     sent = Sent()
-    await Exchange(sent, request_id=b"abc", is_last=False).fail(
-        errors.DatabaseUnavailable(), route="/media"
-    )
+    await Exchange(sent, request_id=b"abc").fail(errors.DatabaseUnavailable(), route="/media")
 
     assert sent[0]["status"] == 503
     assert sent.headers[b"retry-after"] == b"2"
@@ -141,9 +141,9 @@ async def test_a_failure_is_never_kept_nor_run() -> None:
 
 async def test_a_failure_before_the_first_byte_replaces_the_answer() -> None:
     sent = Sent()
-    exchange = Exchange(sent, request_id=None, is_last=False)
+    exchange = Exchange(sent, request_id=None)
 
-    exchange.start(200, [(b"content-length", b"10")])
+    exchange.start(200, block([], body_bytes=10))
     await exchange.fail(errors.StorageUnavailable(), route="/media")
 
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
@@ -153,9 +153,9 @@ async def test_a_failure_before_the_first_byte_replaces_the_answer() -> None:
 
 async def test_a_failure_after_the_first_byte_cuts_the_answer() -> None:
     sent = Sent()
-    exchange = Exchange(sent, request_id=None, is_last=False)
+    exchange = Exchange(sent, request_id=None)
 
-    exchange.start(200, [(b"content-length", b"10")])
+    exchange.start(200, block([], body_bytes=10))
     await exchange.body(b"12345", more=True)
     await exchange.fail(errors.MediaDamaged(), route="/media")
 
@@ -166,7 +166,7 @@ async def test_a_failure_after_the_first_byte_cuts_the_answer() -> None:
 async def test_a_bug_is_logged_with_its_cause() -> None:
     bug = RuntimeError("what went wrong")
     with structlog.testing.capture_logs() as logs:
-        await Exchange(Sent(), request_id=b"abc", is_last=False).fail(bug, route="/media")
+        await Exchange(Sent(), request_id=b"abc").fail(bug, route="/media")
 
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("http.bug", "error")]
     assert logs[0]["exc_info"] is bug
@@ -177,7 +177,7 @@ async def test_a_backend_that_is_away_is_logged_with_its_cause() -> None:
     error = errors.DatabaseUnavailable()
     error.__cause__ = OSError("connection refused")
     with structlog.testing.capture_logs() as logs:
-        await Exchange(Sent(), request_id=b"abc", is_last=False).fail(error, route="/media")
+        await Exchange(Sent(), request_id=b"abc").fail(error, route="/media")
 
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("http.failed", "warning")]
     assert "connection refused" in logs[0]["cause"]
@@ -186,7 +186,7 @@ async def test_a_backend_that_is_away_is_logged_with_its_cause() -> None:
 async def test_what_callers_do_wrong_is_not_logged_but_for_what_they_may_not() -> None:
     with structlog.testing.capture_logs() as logs:
         for error in (errors.MediaNotFound(), errors.InvalidMediaId(), errors.InvalidSignature()):
-            await Exchange(Sent(), request_id=b"abc", is_last=False).fail(error, route="/media")
+            await Exchange(Sent(), request_id=b"abc").fail(error, route="/media")
 
     assert [(entry["event"], entry["code"]) for entry in logs] == [
         ("http.refused", "invalid_signature")

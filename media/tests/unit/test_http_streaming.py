@@ -83,7 +83,7 @@ async def _nothing() -> None:
 
 
 async def _deliver(scripted: Scripted, reader: Reader) -> Exchange:
-    exchange = Exchange(reader.send, request_id=None, is_last=False)
+    exchange = Exchange(reader.send, request_id=None)
     scope = {
         "method": "GET",
         "raw_path": f"/media/{MEDIA.id}/full".encode(),

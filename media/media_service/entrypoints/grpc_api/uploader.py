@@ -55,18 +55,22 @@ async def upload_file(
 async def _chunks(
     target: UploadTarget, path: Path, on_progress: Callable[[int], None]
 ) -> AsyncIterator[pb.UploadChunk]:
-    yield pb.UploadChunk(
-        metadata=pb.UploadMetadata(
-            filename=path.name,
-            content_type=mimetypes.guess_type(path.name)[0] or "",
-            user_id=target.user_id,
-            purpose=pb.MediaPurpose.Value(target.purpose),
-        )
-    )
+    yield pb.UploadChunk(metadata=_metadata(target, path))
     with path.open("rb") as file:
         while data := file.read(_CHUNK_BYTES):
             yield pb.UploadChunk(data=data)
             on_progress(len(data))
+
+
+def _metadata(target: UploadTarget, path: Path) -> pb.UploadMetadata:
+    """With its size, a file that is too large is refused before any of it is sent."""
+    return pb.UploadMetadata(
+        filename=path.name,
+        content_type=mimetypes.guess_type(path.name)[0] or "",
+        user_id=target.user_id,
+        purpose=pb.MediaPurpose.Value(target.purpose),
+        expected_size_bytes=path.stat().st_size or None,
+    )
 
 
 def _sentence(error: grpc.aio.AioRpcError) -> str:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from media_service.core.service import MediaService
+from media_service.entrypoints.http_api.cycles import BLOCKS
 from media_service.entrypoints.http_api.delivery import DeliveryRoute
 from media_service.entrypoints.http_api.errors import METHOD_NOT_ALLOWED, Refused
 from media_service.entrypoints.http_api.exchange import REQUEST_ID, Exchange
@@ -68,7 +69,12 @@ class HttpApp:
             return
         begun = perf_counter()
         headers = dict(scope["headers"])  # of a header that comes twice, the last one counts
-        exchange = Exchange(send, request_id=headers.get(REQUEST_ID), is_last=self._is_draining())
+        exchange = Exchange(
+            send,
+            request_id=headers.get(REQUEST_ID),
+            is_last=self._is_draining(),
+            takes_blocks=BLOCKS in scope.get("extensions", ()),
+        )
         is_delivery = scope["raw_path"].startswith(PREFIX)
         route = _DELIVERY if is_delivery else _route(scope["path"])
         METRICS.begin()

@@ -7,7 +7,7 @@ not worked out again for each request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.types import Receive, Scope
@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope
 from media_service.core.delivering import Delivering, Delivery
 from media_service.core.ports import OpenBlob
 from media_service.entrypoints.http_api.conditionals import may_be_continued, none_match
-from media_service.entrypoints.http_api.entities import Entity, cache_control, describe
+from media_service.entrypoints.http_api.entities import Entity, describe
 from media_service.entrypoints.http_api.errors import Refused, range_not_satisfiable
 from media_service.entrypoints.http_api.exchange import Exchange
-from media_service.entrypoints.http_api.headers import Header, content_length
+from media_service.entrypoints.http_api.headers import content_length
 from media_service.entrypoints.http_api.ranges import (
     ByteRange,
     RangeNotSatisfiable,
@@ -61,13 +61,13 @@ class DeliveryRoute:
             version=target.version,
             signature=target.signature,
         )
-        entity = describe(delivery)
+        entity, own = describe(delivery)
         if_none_match = headers.get(b"if-none-match")
         if if_none_match is not None and not none_match(if_none_match, etag=entity.etag):
-            exchange.start(_NOT_MODIFIED, (*entity.headers, cache_control(delivery)))
+            exchange.start(_NOT_MODIFIED, entity.part, *own)
             await exchange.body()
         elif scope["method"] == "HEAD":
-            exchange.start(_OK, (*entity.whole, cache_control(delivery)))
+            exchange.start(_OK, entity.whole, *own)
             await exchange.body()
         else:
             await self._send(delivery, receive, exchange=exchange, headers=headers)
@@ -76,13 +76,15 @@ class DeliveryRoute:
         self, delivery: Delivery, receive: Receive, *, exchange: Exchange, headers: RequestHeaders
     ) -> None:
         async with self._delivering.open(delivery) as (found, opened):
-            entity = describe(found)
+            entity, own = describe(found)
             part = _part_asked_for(headers, entity)
             if part is None:
                 part = ByteRange(0, entity.size_bytes)
-                exchange.start(_OK, (*entity.whole, cache_control(found)))
+                exchange.start(_OK, entity.whole, *own)
             else:
-                exchange.start(_PARTIAL, _partial_headers(entity, part, found))
+                place = (b"content-range", part.of(entity.size_bytes))
+                length = content_length(part.length)
+                exchange.start(_PARTIAL, entity.part, *own, place, length)
             if part.length <= _WATCHED_BYTES:
                 await _send_pieces(opened, part, exchange)
             else:
@@ -97,15 +99,6 @@ def _part_asked_for(headers: RequestHeaders, entity: Entity) -> ByteRange | None
         return parse_range(value, size=entity.size_bytes)
     except RangeNotSatisfiable:
         raise Refused(range_not_satisfiable(entity.size_bytes)) from None
-
-
-def _partial_headers(entity: Entity, part: ByteRange, delivery: Delivery) -> Iterable[Header]:
-    return (
-        *entity.headers,
-        content_length(part.length),
-        (b"content-range", part.of(entity.size_bytes)),
-        cache_control(delivery),
-    )
 
 
 async def _send_pieces(

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from media_service.core.delivering import Delivery
 from media_service.core.media import Visibility
-from media_service.entrypoints.http_api.headers import SAFETY, Header, content_length
+from media_service.entrypoints.http_api.headers import SAFETY, Block, Header, block
 
 _YEAR_SECONDS = 31_536_000
 _REVALIDATED_SECONDS = 60
@@ -43,25 +43,33 @@ _PLAIN_IN_EXTENDED = "!#$&+-.^_`|~"
 
 
 class Entity(NamedTuple):
-    """A rendition's tag, and the headers that are the same for all of it and any part."""
+    """A rendition's tag and size, and its headers: for all of it, and for any part."""
 
     etag: bytes
     size_bytes: int
-    headers: tuple[Header, ...]
-    whole: tuple[Header, ...]
-    """The same headers, with the length of the whole."""
+    whole: Block
+    part: Block
 
 
-def describe(delivery: Delivery) -> Entity:
-    """What is said of what is delivered."""
-    stored = delivery.stored
-    return _describe(
-        stored.checksum, stored.size_bytes, stored.content_type, delivery.media.filename
+def describe(delivery: Delivery) -> tuple[Entity, tuple[Header, ...]]:
+    """What is said of what is delivered, and the headers that only this one answer has."""
+    stored, caching = delivery.stored, cache_control(delivery)
+    is_lasting = caching is _FOREVER or caching is _BRIEFLY
+    entity = _describe(
+        stored.checksum,
+        stored.size_bytes,
+        stored.content_type,
+        filename=delivery.media.filename,
+        # What counts down the seconds is another every second: not worth remembering.
+        caching=caching if is_lasting else None,
     )
+    return entity, () if is_lasting else (caching,)
 
 
 @functools.lru_cache(_REMEMBERED)
-def _describe(checksum: str, size_bytes: int, content_type: str, filename: str) -> Entity:
+def _describe(
+    checksum: str, size_bytes: int, content_type: str, *, filename: str, caching: Header | None
+) -> Entity:
     if not _TYPE.fullmatch(content_type):
         content_type = "application/octet-stream"
     etag = b'"%s"' % checksum[:32].encode()
@@ -71,9 +79,9 @@ def _describe(checksum: str, size_bytes: int, content_type: str, filename: str) 
         (b"accept-ranges", b"bytes"),
         (b"content-disposition", content_disposition(content_type, filename).encode("ascii")),
         *SAFETY,
+        *((caching,) if caching else ()),
     )
-    whole = (*headers, content_length(size_bytes))
-    return Entity(etag, size_bytes, headers, whole)
+    return Entity(etag, size_bytes, block(headers, body_bytes=size_bytes), block(headers))
 
 
 def content_disposition(content_type: str, filename: str) -> str:

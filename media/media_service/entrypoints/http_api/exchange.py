@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
 
 import structlog
 from starlette.types import Message, Send
@@ -16,12 +15,15 @@ from media_service.entrypoints.http_api.headers import (
     JSON,
     NO_STORE,
     SAFETY,
+    Block,
     Header,
+    block,
     content_length,
 )
 
 REQUEST_ID = b"x-request-id"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_ALWAYS = block((*SAFETY, NO_STORE))
 _LOGGED_QUIETLY = frozenset({Kind.FORBIDDEN})
 
 log = structlog.get_logger()
@@ -34,11 +36,28 @@ class Exchange:
     can only cut the connection: by returning without the rest, which servers take for just that.
     """
 
-    __slots__ = ("_head", "_is_last", "_send", "body_bytes", "is_cut", "request_id", "status")
+    __slots__ = (
+        "_head",
+        "_is_last",
+        "_send",
+        "_takes_blocks",
+        "body_bytes",
+        "is_cut",
+        "request_id",
+        "status",
+    )
 
-    def __init__(self, send: Send, *, request_id: bytes | None, is_last: bool) -> None:
+    def __init__(
+        self,
+        send: Send,
+        *,
+        request_id: bytes | None,
+        is_last: bool = False,
+        takes_blocks: bool = False,
+    ) -> None:
         self._send = send
         self._is_last = is_last
+        self._takes_blocks = takes_blocks
         self._head: Message | None = None
         self.request_id = (
             request_id if request_id and _REQUEST_ID.fullmatch(request_id) else _new_id()
@@ -47,12 +66,17 @@ class Exchange:
         self.body_bytes = 0
         self.is_cut = False
 
-    def start(self, status: int, headers: Iterable[Header]) -> None:
+    def start(self, status: int, block: Block, *headers: Header) -> None:
         """The head to send: these headers and the request id."""
-        complete = [*headers, (REQUEST_ID, self.request_id)]
+        own = [*headers, (REQUEST_ID, self.request_id)]
         if self._is_last:
-            complete.append(CLOSE)
-        self._head = {"type": "http.response.start", "status": status, "headers": complete}
+            own.append(CLOSE)
+        head: Message = {"type": "http.response.start", "status": status, "headers": own}
+        if self._takes_blocks:
+            head["block"] = block
+        else:
+            head["headers"] = [*block.headers, *own]
+        self._head = head
 
     async def body(self, piece: bytes = b"", *, more: bool = False) -> None:
         """Send a piece of the body; returns when the reader has room for another."""
@@ -66,7 +90,7 @@ class Exchange:
     async def forward(self, message: Message) -> None:
         """Send what another app answers, with the headers that all our answers have."""
         if message["type"] == "http.response.start":
-            self.start(message["status"], [*message["headers"], *SAFETY, NO_STORE])
+            self.start(message["status"], _ALWAYS, *message["headers"])
         else:
             await self.body(message.get("body", b""), more=message.get("more_body", False))
 
@@ -79,7 +103,7 @@ class Exchange:
             return
         content = encode(problem.code, problem.message)
         length = content_length(len(content))
-        self.start(problem.status, (JSON, length, *problem.headers, *SAFETY, NO_STORE))
+        self.start(problem.status, _ALWAYS, JSON, length, *problem.headers)
         await self.body(content)
 
     def _log(self, error: Exception, problem: Problem, route: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import NamedTuple
 
 Header = tuple[bytes, bytes]
@@ -17,6 +18,15 @@ SAFETY: tuple[Header, ...] = (
 NO_STORE: Header = (b"cache-control", b"no-store")
 CLOSE: Header = (b"connection", b"close")
 JSON: Header = (b"content-type", b"application/json")
+
+_STATUS_LINES: Mapping[int, bytes] = {
+    int(status): f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+def status_line(status: int) -> bytes:
+    """The first line of an answer."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def content_length(length: int) -> Header:

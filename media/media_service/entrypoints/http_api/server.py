@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,8 +11,9 @@ from typing import Any, cast
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.server import ServerState
 
-from media_service.entrypoints.http_api.connections import BoundedProtocol, ConnectionLimits
+from media_service.entrypoints.http_api.connections import Connection, ConnectionLimits
 
 _BACKLOG = 2048
 
@@ -60,10 +60,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _config(app: ASGIApp, limits: ConnectionLimits, drain_seconds: float) -> uvicorn.Config:
-    protocol = functools.partial(BoundedProtocol, limits=limits)
+    def connect(*, server_state: ServerState, **_: object) -> Connection:
+        return Connection(app, server_state, limits=limits)
+
     return uvicorn.Config(
         cast("Any", app),
-        http=cast("type[asyncio.Protocol]", protocol),
+        http=cast("type[asyncio.Protocol]", connect),
         ws="none",
         interface="asgi3",
         lifespan="off",
@@ -73,7 +75,6 @@ def _config(app: ASGIApp, limits: ConnectionLimits, drain_seconds: float) -> uvi
         proxy_headers=False,
         server_header=False,
         backlog=_BACKLOG,
-        timeout_keep_alive=limits.keep_alive_seconds,
         timeout_graceful_shutdown=cast("int", drain_seconds),
         workers=1,
     )
@@ -86,7 +87,7 @@ async def _look_after(server: uvicorn.Server, seconds: float) -> None:
         await asyncio.sleep(seconds)
         now = loop.time()
         for connection in list(server.server_state.connections):
-            cast("BoundedProtocol", connection).end_if_stuck(now)
+            cast("Connection", connection).end_if_stuck(now)
 
 
 async def _drain(server: uvicorn.Server, listening: list[socket.socket]) -> None:
@@ -96,6 +97,6 @@ async def _drain(server: uvicorn.Server, listening: list[socket.socket]) -> None
         await server.shutdown(listening)
     finally:
         for connection in list(state.connections):
-            cast("BoundedProtocol", connection).transport.abort()
+            cast("Connection", connection).transport.abort()
     if state.tasks:
         await asyncio.wait(list(state.tasks), timeout=1)

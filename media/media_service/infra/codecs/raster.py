@@ -55,6 +55,7 @@ class Raster:
     def __init__(self, image: Any, *, array: Array | None = None) -> None:
         self._image = image
         self._array = array
+        self._is_in_memory = array is not None
 
     @classmethod
     def of_array(cls, array: Array) -> Self:
@@ -94,8 +95,8 @@ class Raster:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether its pixels are there, and not still to be computed."""
-        return self._array is not None
+        """Whether it was made of pixels: others come from a stream that can be read once."""
+        return self._is_in_memory
 
     def in_memory(self) -> Self:
         """The same, decoded and computed, so that it can be used more than once."""

@@ -1,0 +1,42 @@
+"""Every failure has a sentence, a code and a status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from user_service.errors import Kind, UserError
+from user_service.http_api.errors import PASSING, STATUS, problem_of
+
+
+def below(cls: type[UserError]) -> Iterator[type[UserError]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from below(child)
+
+
+def test_every_kind_has_a_status() -> None:
+    assert set(STATUS) == set(Kind)
+
+
+def test_every_failure_has_one_sentence_of_its_own() -> None:
+    sentences = [str(cls()) for cls in below(UserError)]
+    assert all(s.endswith(".") and "\n" not in s and len(s) < 120 for s in sentences)
+    assert len(set(sentences)) == len(sentences)
+
+
+def test_every_failure_has_a_code_of_its_own() -> None:
+    codes = [cls().code for cls in below(UserError)]
+    assert len(set(codes)) == len(codes)
+    assert "username_taken" in codes
+
+
+def test_what_passes_says_when_to_come_back() -> None:
+    for cls in below(UserError):
+        headers = dict(problem_of(cls(retry_after_seconds=7)).headers)
+        assert (headers.get(b"retry-after") == b"7") is (cls.kind in PASSING)
+
+
+def test_what_is_not_ours_tells_nothing() -> None:
+    problem = problem_of(RuntimeError("secret"))
+    assert problem.status == 500
+    assert "secret" not in problem.message

@@ -1,0 +1,1 @@
+"""Accounts, tokens and profiles: the first caller of the media service."""

@@ -1,0 +1,97 @@
+"""`userd serve`: the HTTP API, attached to an open user service."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import signal
+import sys
+from pathlib import Path
+
+import click
+import structlog
+
+from user_service.commands.logs import configure_logs
+from user_service.composition import Opened, open_user_service
+from user_service.config import Settings
+from user_service.http_api.app import HttpSettings, http_app
+from user_service.http_api.bodies import Pace
+from user_service.http_api.media_routes import UploadLimits
+from user_service.http_api.server import serve_http
+
+_M_ARENA_MAX = -8  # of malloc.h
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal asks to stop; then drain."""
+    configure_logs(settings.log_format)
+    _bound_heaps()
+    stop = _stop_on_signals()
+    async with open_user_service(settings) as opened:
+        app = http_app(
+            opened.service,
+            _http(settings, opened),
+            checks=opened.checks,
+            is_draining=stop.is_set,
+        )
+        async with serve_http(app, host=settings.host, port=settings.port):
+            _say_ready(settings)
+            await stop.wait()
+            log.info("serve.draining")
+    log.info("serve.stopped")
+
+
+def _bound_heaps() -> None:
+    """Two heaps for all threads: with one for each, memory grows with every burst of uploads."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's only
+    if mallopt:
+        mallopt(_M_ARENA_MAX, 2)
+
+
+def _http(settings: Settings, opened: Opened) -> HttpSettings:
+    pace = Pace(
+        idle_seconds=settings.upload_idle_seconds,
+        least_bytes_per_second=settings.upload_least_bytes_per_second,
+        measured_after_seconds=settings.upload_idle_seconds,
+    )
+    uploads = UploadLimits(folder=opened.spool_folder, at_once=settings.uploads_at_once, pace=pace)
+    return HttpSettings(
+        media_public_url=settings.media_public_url,
+        uploads=uploads,
+        trusted_proxies=settings.proxies,
+    )
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or Ctrl-C; a second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+def _say_ready(settings: Settings) -> None:
+    log.info("serve.ready", url=settings.base_url, data_dir=str(Path(settings.data_dir).absolute()))
+    if sys.stderr.isatty():
+        for line in _greeting(settings):
+            click.echo(line, err=True)
+
+
+def _greeting(settings: Settings) -> list[str]:
+    return [
+        "",
+        "userd is ready",
+        f"  page  {settings.base_url}/",
+        f"  docs  {settings.base_url}/docs",
+        f"  media service at {settings.media_address}",
+        "",
+    ]

@@ -1,0 +1,94 @@
+"""The HTTP server: uvicorn in the running loop, with bounds, and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from user_service.http_api.connections import BoundedProtocol, ConnectionLimits
+
+_BACKLOG = 2048
+_LOOK_SECONDS = 2.0
+_DEFAULT_LIMITS = ConnectionLimits()
+
+
+@asynccontextmanager
+async def serve_http(
+    app: ASGIApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    limits: ConnectionLimits = _DEFAULT_LIMITS,
+    drain_seconds: float = 20,
+) -> AsyncIterator[int]:
+    """Serve while the context lasts; yields the port.
+
+    On leaving nothing new is taken; requests under way may finish within `drain_seconds`, then
+    they are cut. Signals are left to the caller. Raises OSError if it can't listen there.
+    """
+    listening = [_listen(host, port)]
+    server = uvicorn.Server(_config(app, limits, drain_seconds))
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(listening)
+    tasks = [asyncio.create_task(server.main_loop()), asyncio.create_task(_look_after(server))]
+    try:
+        yield int(listening[0].getsockname()[1])
+    finally:
+        for task in tasks:
+            task.cancel()
+        await _drain(server, listening)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def _config(app: ASGIApp, limits: ConnectionLimits, drain_seconds: float) -> uvicorn.Config:
+    protocol = functools.partial(BoundedProtocol, limits=limits)
+    return uvicorn.Config(
+        cast("Any", app),
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        # Forwarded headers are looked at where they are needed, and only from our own proxies.
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=limits.keep_alive_seconds,
+        timeout_graceful_shutdown=cast("int", drain_seconds),
+        workers=1,
+    )
+
+
+async def _look_after(server: uvicorn.Server) -> None:
+    """End the connections that are stuck."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        now = loop.time()
+        for connection in list(server.server_state.connections):
+            cast("BoundedProtocol", connection).end_if_stuck(now)
+
+
+async def _drain(server: uvicorn.Server, listening: list[socket.socket]) -> None:
+    """Let requests under way finish; whatever is left after that is cut."""
+    state = server.server_state
+    try:
+        await server.shutdown(listening)
+    finally:
+        for connection in list(state.connections):
+            cast("BoundedProtocol", connection).transport.abort()
+    if state.tasks:
+        await asyncio.wait(list(state.tasks), timeout=1)

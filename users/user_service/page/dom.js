@@ -1,0 +1,33 @@
+// The few things every view does with the document.
+
+export const one = (selector, root = document) => root.querySelector(selector);
+
+/** Say something to people who don't see the change. */
+export function announce(text) {
+  const region = one("#announcements");
+  region.textContent = "";
+  // The same words twice are news only if there was nothing in between.
+  setTimeout(() => {
+    region.textContent = text;
+  }, 60);
+}
+
+/** Hide an element; when the focus was in it, the focus moves on instead of getting lost. */
+export function hide(element, nextFocus) {
+  const hadFocus = element.contains(document.activeElement);
+  element.hidden = true;
+  if (hadFocus) nextFocus?.focus();
+}
+
+/** Ask before a deletion; resolves to whether to go on. */
+export function confirmDeletion(name) {
+  const dialog = one("#confirm");
+  one(".what", dialog).textContent = name;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "delete"), {
+      once: true,
+    });
+  });
+}

@@ -1,0 +1,1 @@
+"""The rows in PostgreSQL: SQL beside the function that runs it."""
