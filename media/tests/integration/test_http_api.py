@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
+import structlog
 import uvloop
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
@@ -124,6 +125,46 @@ async def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     assert statuses == [200] * 50
     ids = [int(n) for n in re.findall(rb"x-request-id: (\d+)", received)]
     assert ids == list(range(50))
+
+
+async def test_old_clients_are_answered_and_left(port: int) -> None:
+    for head in (b"GET /healthz HTTP/1.0\r\n\r\n", GET + b"Connection: close\r\n\r\n"):
+        async with _connected(port) as (reader, writer), asyncio.timeout(0.9):
+            writer.write(head + GET + b"\r\n")
+            answer = await reader.read()
+
+        assert STATUS_LINE.findall(answer) == [b"200"]
+        assert b"connection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"1000")]])
+async def test_a_fault_on_the_way_never_looks_like_the_end(
+    headers: list[tuple[bytes, bytes]],
+) -> None:
+    async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
+        raise RuntimeError
+
+    with structlog.testing.capture_logs() as logs:
+        async with serve_http(faulty) as port, httpx.AsyncClient() as http:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await http.get(f"http://127.0.0.1:{port}/")
+
+    assert [entry["event"] for entry in logs] == ["http.bug"]
+
+
+@pytest.mark.parametrize(
+    "headers", [[(b"x", b"a\r\nset-cookie: b=1")], [(b"x", b"a\nb")], [(b"x\r", b"a")]]
+)
+async def test_a_header_never_breaks_out_of_its_line(headers: list[tuple[bytes, bytes]]) -> None:
+    async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    with structlog.testing.capture_logs():
+        async with serve_http(faulty) as port:
+            assert await _answers(port, GET + b"\r\n") == ([], b"")
 
 
 # Slow and leaving clients

@@ -117,6 +117,7 @@ class Connection(asyncio.Protocol):
         if self._answering:
             self._answering.end()
         self.resume_writing()
+        del self._parser  # it refers to us: without it nothing waits for the garbage collector
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""

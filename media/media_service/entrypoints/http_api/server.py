@@ -16,9 +16,9 @@ from uvicorn.server import ServerState
 from media_service.entrypoints.http_api.connections import Connection, ConnectionLimits
 
 _BACKLOG = 2048
+_DEFAULT_LIMITS = ConnectionLimits()
 
 log = structlog.get_logger()
-_DEFAULT_LIMITS = ConnectionLimits()
 
 
 @asynccontextmanager
@@ -55,8 +55,13 @@ async def serve_http(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    is_everywhere = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+        backlog=_BACKLOG,
+        dualstack_ipv6=is_everywhere,
+    )
 
 
 def _config(app: ASGIApp, limits: ConnectionLimits, drain_seconds: float) -> uvicorn.Config:
@@ -87,7 +92,10 @@ async def _look_after(server: uvicorn.Server, seconds: float) -> None:
         await asyncio.sleep(seconds)
         now = loop.time()
         for connection in list(server.server_state.connections):
-            cast("Connection", connection).end_if_stuck(now)
+            try:
+                cast("Connection", connection).end_if_stuck(now)
+            except Exception:
+                log.exception("http.bug")
 
 
 async def _drain(server: uvicorn.Server, listening: list[socket.socket]) -> None:
