@@ -84,13 +84,14 @@ class Delivering:
         rendition = media.rendition(name)
         if rendition is None:
             raise RenditionNotFound
-        if is_version(version) and version != rendition.recipe.version:
+        is_exact = version == rendition.recipe.version
+        if not is_exact and is_version(version):
             older = await self._database.latest.renditions.find_version(
                 media.sha256, version=version
             )
             if older:
                 return older, True
-        return await self._current(media, rendition), version == rendition.recipe.version
+        return await self._current(media, rendition), is_exact
 
     async def _current(self, media: Media, rendition: Rendition) -> StoredRendition:
         if media.status is ProcessingStatus.FAILED:

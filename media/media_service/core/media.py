@@ -96,7 +96,10 @@ class Media:
 
     def rendition(self, name: str) -> Rendition | None:
         """The rendition of this name, if the medium has one."""
-        return next((r for r in self.renditions if r.name == name), None)
+        for rendition in self.renditions:
+            if rendition.name == name:
+                return rendition
+        return None
 
     def advanced(self, status: ProcessingStatus, now: datetime, *, failure_code: str = "") -> Media:
         """The same, with its work as far as this."""

@@ -66,6 +66,9 @@ class OpenBlob(Protocol):
     def size_bytes(self) -> int:
         """How many there are."""
 
+    def at_hand(self, start: int, length: int) -> bytes | None:
+        """`length` bytes from `start`, if they are in memory anyway."""
+
     def read(self, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`, in pieces of at most 256 KB."""
 

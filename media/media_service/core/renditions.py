@@ -40,11 +40,6 @@ class ProcessingOptions:
             raise InvalidOptions
 
 
-@functools.lru_cache(maxsize=4096)
-def _version_of(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:10]
-
-
 class Shape(enum.StrEnum):
     """How a picture meets its box. Neither ever makes it larger than it was."""
 
@@ -75,14 +70,12 @@ class Recipe:
     @property
     def key(self) -> str:
         """The recipe in one word, for instance `crop-150x150-q85-jpeg-1`."""
-        encoding = self.encoding.name.lower() + ("-moving" if self.animated else "")
-        size = f"{self.width}x{self.height}"
-        return f"{self.shape}-{size}-q{self.quality}-{encoding}-{ENGINE_VERSION}"
+        return _names_of(self)[0]
 
     @property
     def version(self) -> str:
         """What stands as `v` in URLs: changes whenever the bytes would."""
-        return _version_of(self.key)
+        return _names_of(self)[1]
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of this rendition of an original of the given size, in pixels."""
@@ -91,6 +84,15 @@ class Recipe:
             return max(1, round(width * scale)), max(1, round(height * scale))
         scale = min(1.0, width / self.width, height / self.height)
         return max(1, round(self.width * scale)), max(1, round(self.height * scale))
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_of(recipe: Recipe) -> tuple[str, str]:
+    """Key and version. Remembered: every delivery asks for them, and there are few recipes."""
+    encoding = recipe.encoding.name.lower() + ("-moving" if recipe.animated else "")
+    size = f"{recipe.width}x{recipe.height}"
+    key = f"{recipe.shape}-{size}-q{recipe.quality}-{encoding}-{ENGINE_VERSION}"
+    return key, hashlib.sha256(key.encode()).hexdigest()[:10]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,9 @@ class _OpenBytes:
     def size_bytes(self) -> int:
         return len(self._content)
 
+    def at_hand(self, start: int, length: int) -> bytes | None:
+        return self._content[start : start + length] if len(self._content) < 1000 else None
+
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
         if not 0 <= start <= start + length <= len(self._content):
             raise ValueError(f"{length} bytes from {start} are not within {len(self._content)}")

@@ -45,6 +45,9 @@ class Scripted:
         finally:
             self.is_open = False
 
+    def at_hand(self, start: int, length: int) -> bytes | None:
+        return None
+
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
         for piece in self._pieces:
             if isinstance(piece, Exception):

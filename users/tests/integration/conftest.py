@@ -22,7 +22,7 @@ async def service(
     """A service that the tests of a module share, each with people of its own."""
     folder = tmp_path_factory.mktemp("userd")
     limits = {"registrations_per_address": 10_000, "logins_per_address": 100_000}
-    async with running(shared_database_url, folder, media_upload_seconds=2, **limits) as started:
+    async with running(shared_database_url, folder, media_upload_seconds=8, **limits) as started:
         yield started
 
 

@@ -85,7 +85,10 @@ class DeliveryRoute:
                 place = (b"content-range", part.of(entity.size_bytes))
                 length = content_length(part.length)
                 exchange.start(_PARTIAL, entity.part, *own, place, length)
-            if part.length <= _WATCHED_BYTES:
+            at_hand = opened.at_hand(*part)
+            if at_hand is not None:
+                await exchange.body(at_hand)
+            elif part.length <= _WATCHED_BYTES:
                 await _send_pieces(opened, part, exchange)
             else:
                 await _send_watching(opened, part, exchange, receive)

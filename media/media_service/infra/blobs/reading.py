@@ -62,6 +62,10 @@ class LargeFile:
         if stamp == Stamp.of(self._descriptor):
             self._verdicts.remember(wanted, stamp)
 
+    def at_hand(self, start: int, length: int) -> bytes | None:  # noqa: ARG002 - the port's
+        """Nothing is: it lies on the disk."""
+        return None
+
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`, in pieces of at most 256 KB.
 

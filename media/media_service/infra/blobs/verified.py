@@ -43,6 +43,11 @@ class VerifiedBytes:
     async def __aexit__(self, *_: object) -> None:
         return None
 
+    def at_hand(self, start: int, length: int) -> bytes | None:
+        """`length` bytes from `start`."""
+        end = check_range(start, length, size_bytes=len(self.content))
+        return self.content[start:end]
+
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`, in pieces of at most 256 KB."""
         end = check_range(start, length, size_bytes=len(self.content))
