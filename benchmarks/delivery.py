@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,36 +26,49 @@ LEAST = 0.8
 
 
 def measure(folder: Path) -> list[Row]:
-    """Requests that one second of the server's CPU answers; rounds of both alternate."""
-    with Mediad(folder / "mediad").running() as mediad:
+    """Requests that one second of the server's CPU answers; rounds of all alternate."""
+    with Mediad(folder / "mediad").running() as mediad, contextlib.ExitStack() as stack:
         url = asyncio.run(_thumbnail_url(mediad))
         body = httpx.get(url).content
         file = folder / "thumbnail.jpg"
         file.write_bytes(body)
-        port = free_port()
-        static = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.static_server", str(file), str(port)]
-        )
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/")
-            ours, reference = [], []
-            for _ in range(ROUNDS):
-                reference.append(_per_cpu_second(static.pid, f"http://127.0.0.1:{port}/"))
-                ours.append(_per_cpu_second(mediad.pid, url))
-        finally:
-            static.kill()
-    best, best_reference = max(ours), max(reference)
+        servers = {"ours": (mediad.pid, url)}
+        servers |= {kind: stack.enter_context(_static(file, kind)) for kind in ("static", "bare")}
+        best = dict.fromkeys(servers, 0.0)
+        for _ in range(ROUNDS):
+            for name, (pid, target) in servers.items():
+                best[name] = max(best[name], _per_cpu_second(pid, target))
+    size = f"{len(body) // 1024} KB thumbnail"
     return [
-        Row(
-            name=f"delivery of a {len(body) // 1024} KB thumbnail / static file, same HTTP stack",
-            ours=best,
-            reference=best_reference,
-            unit="requests per CPU-second",
-            target=f"≥ {LEAST}",
-            is_met=best >= LEAST * best_reference,
-            note=f"{AT_ONCE} connections; best of {ROUNDS} rounds of {REQUESTS}",
-        )
+        _row(f"delivery of a {size} / StaticFiles, same HTTP stack", best, "static"),
+        _row(f"delivery of a {size} / bare ASGI function, same HTTP stack", best, "bare"),
     ]
+
+
+def _row(name: str, best: dict[str, float], reference: str) -> Row:
+    return Row(
+        name=name,
+        ours=best["ours"],
+        reference=best[reference],
+        unit="requests per CPU-second",
+        target=f"≥ {LEAST}",
+        is_met=best["ours"] >= LEAST * best[reference],
+        note=f"{AT_ONCE} connections; best of {ROUNDS} rounds of {REQUESTS}",
+    )
+
+
+@contextlib.contextmanager
+def _static(file: Path, kind: str) -> Iterator[tuple[int, str]]:
+    """A server of the file; its process id and the file's URL."""
+    port = free_port()
+    arguments = [sys.executable, "-m", "benchmarks.static_server", str(file), str(port), kind]
+    with subprocess.Popen(arguments) as server:
+        try:
+            url = f"http://127.0.0.1:{port}/{file.name}"
+            _wait_for(url)
+            yield server.pid, url
+        finally:
+            server.kill()
 
 
 async def _thumbnail_url(mediad: Mediad) -> str:

@@ -1,4 +1,8 @@
-"""The reference of the delivery benchmark: one file by the same HTTP stack, and nothing more."""
+"""The references of the delivery benchmark: one file by the same HTTP stack, in two ways.
+
+`static` is what the stack has for the purpose, Starlette's StaticFiles; `bare` the least that can
+serve a file: an ASGI function that opens, reads and sends it, with three headers.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ import sys
 from typing import Any
 
 import uvicorn
+from starlette.staticfiles import StaticFiles
 
-FILE, PORT = sys.argv[1], int(sys.argv[2])
+FILE, PORT, KIND = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 SIZE = os.stat(FILE).st_size
 HEADERS = [
     (b"content-type", b"image/jpeg"),
@@ -17,7 +22,7 @@ HEADERS = [
 ]
 
 
-async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def bare(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Open, read and send the file."""
     descriptor = os.open(FILE, os.O_RDONLY)
     try:
@@ -30,7 +35,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 if __name__ == "__main__":
     uvicorn.run(
-        app,
+        bare if KIND == "bare" else StaticFiles(directory=os.path.dirname(FILE)),
         port=PORT,
         log_level="error",
         access_log=False,
