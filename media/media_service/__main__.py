@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from media_service.config import Settings, SettingsRefused, read_settings
+from media_service.core.errors import MediaError
 from media_service.core.media import Purpose
 
 _T = TypeVar("_T")
@@ -81,7 +82,9 @@ def doctor() -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
 @click.option(
     "--purpose",
     type=click.Choice(_PURPOSES),
@@ -147,6 +150,12 @@ def _run(doing: Coroutine[Any, Any, _T]) -> _T:
             return runner.run(doing)
     except KeyboardInterrupt:
         sys.exit(130)
+    except (MediaError, SettingsRefused, OSError) as error:
+        raise click.ClickException(_with_cause(error)) from None
+
+
+def _with_cause(error: Exception) -> str:
+    return f"{error} ({error.__cause__})" if error.__cause__ else str(error)
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ async def open_media_service(settings: Settings) -> AsyncIterator[Opened]:
         database = await enter(
             open_database(database_url, max_connections=settings.max_connections)
         )
-        blob_folder = _blob_folder(settings)
-        blobs = await enter(open_local_blobs(blob_folder))
-        staging = await enter(open_local_staging(blob_folder))
+        folder = blob_folder(settings)
+        blobs = await enter(open_local_blobs(folder))
+        staging = await enter(open_local_staging(folder))
         cache = await _open_cache(stack, settings, database_url)
         codecs = ImageCodecs(cells)
         signer = Signer(_signing_keys(settings))
@@ -153,7 +153,8 @@ def _decoders(codecs: ImageCodecs, cells: Cells) -> Mapping[str, object]:
     }
 
 
-def _blob_folder(settings: Settings) -> Path:
+def blob_folder(settings: Settings) -> Path:
+    """Where blobs and staging lie."""
     if settings.storage_url:
         return Path(settings.storage_url.removeprefix("file://"))
     return prepared_folder(settings) / "blobs"

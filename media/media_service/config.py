@@ -14,7 +14,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,10 +32,18 @@ from pydantic_settings import (
 
 from media_service.core.media import MediaType, Purpose, Visibility
 from media_service.core.purposes import DEFAULT_POLICIES, Policies, Policy
-from media_service.core.renditions import DevelopingPolicy, Shape, ThumbnailSpec
+from media_service.core.renditions import FULL, DevelopingPolicy, Shape, ThumbnailSpec
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 ROLES = ("grpc", "http", "worker")
+_SCHEMES = {
+    "database_url": ("postgresql://", "postgres://"),
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "storage_url": ("file:///",),
+    "public_url": ("http://", "https://"),
+}
+_NOT_OURS = frozenset({"MEDIAD_CONFIG", "MEDIAD_TOKEN"})
+"""Variables of the environment that begin like settings and are none."""
 _SECRET = re.compile(r"[\x21-\x7e]{16,512}")
 
 
@@ -88,15 +104,18 @@ class Settings(BaseSettings):
             raise ValueError(f"MEDIAD_ROLES takes {', '.join(ROLES)}")
         if bool(self.tls_key_file) != bool(self.tls_cert_file):
             raise ValueError("set both MEDIAD_TLS_KEY_FILE and MEDIAD_TLS_CERT_FILE, or neither")
-        if not self.storage_url.startswith(("", "file:///")[bool(self.storage_url)]):
-            raise ValueError("MEDIAD_STORAGE_URL must be file:///…")
+        if self.tls_client_ca_file and not self.tls_key_file:
+            raise ValueError(
+                "MEDIAD_TLS_CLIENT_CA_FILE needs MEDIAD_TLS_KEY_FILE and MEDIAD_TLS_CERT_FILE"
+            )
+        _check_urls(self)
         if not _is_loopback(self.host) and not (self.tokens or self.tls_client_ca_file):
             raise ValueError(
                 f"listening on {self.host} lets strangers call: set MEDIAD_SERVICE_TOKENS="
                 "name:token (16 characters or more), or MEDIAD_TLS_KEY_FILE, "
                 "MEDIAD_TLS_CERT_FILE and MEDIAD_TLS_CLIENT_CA_FILE, or MEDIAD_HOST=127.0.0.1"
             )
-        _ = self.keys
+        _ = self.keys, self.tokens
         return self
 
     @property
@@ -131,6 +150,14 @@ class Settings(BaseSettings):
         return self.public_url or f"http://{host}:{self.port}"
 
 
+def _check_urls(settings: Settings) -> None:
+    """Raise ValueError for the first address that can't be one."""
+    for name, schemes in _SCHEMES.items():
+        url = getattr(settings, name)
+        if url and not url.startswith(schemes):
+            raise ValueError(f"MEDIAD_{name.upper()} must begin with {' or '.join(schemes)}")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -153,6 +180,7 @@ def _named_secrets(text: str, setting: str) -> dict[str, str]:
 def read_settings(**overrides: Any) -> Settings:
     """The settings. Raises SettingsRefused with one line for each that can't be used."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    _check_environment()
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -160,6 +188,17 @@ def read_settings(**overrides: Any) -> Settings:
         raise SettingsRefused("\n".join(lines)) from None
     except (OSError, ValueError) as error:
         raise SettingsRefused(f"MEDIAD_CONFIG: {error}") from None
+
+
+def _check_environment() -> None:
+    """A misspelt setting must not pass for a default."""
+    known = {f"MEDIAD_{name.upper()}" for name in Settings.model_fields} | _NOT_OURS
+    unknown = sorted(n for n in os.environ if n.startswith("MEDIAD_") and n not in known)
+    if unknown:
+        raise SettingsRefused(f"no such setting: {', '.join(unknown)}")
+    file = os.environ.get("MEDIAD_CONFIG")
+    if file and not Path(file).is_file():
+        raise SettingsRefused(f"MEDIAD_CONFIG: there is no file {file}")
 
 
 def _setting(location: tuple[int | str, ...]) -> str:
@@ -184,12 +223,22 @@ class _PurposeOverride(BaseModel):
     model_config = ConfigDict(extra="forbid")
     max_bytes: dict[MediaType, PositiveInt] | None = None
     visibility: Visibility | None = None
-    lifetime_seconds: PositiveInt | None = None
+    lifetime_seconds: Annotated[int, Field(ge=1, le=315_360_000)] | None = None
     full_width: Annotated[int, Field(ge=1, le=4096)] | None = None
     full_height: Annotated[int, Field(ge=1, le=4096)] | None = None
     full_quality: Annotated[int, Field(ge=1, le=100)] | None = None
     thumbnail_quality: Annotated[int, Field(ge=1, le=100)] | None = None
     thumbnails: tuple[_Thumbnail, ...] | None = None
+
+    @field_validator("thumbnails")
+    @classmethod
+    def _names_differ(
+        cls, thumbnails: tuple[_Thumbnail, ...] | None
+    ) -> tuple[_Thumbnail, ...] | None:
+        names = [FULL, *(thumbnail.name for thumbnail in thumbnails or ())]
+        if len(set(names)) < len(names):
+            raise ValueError("thumbnails need names of their own, and none is `full`")
+        return thumbnails
 
     def applied_to(self, policy: Policy) -> Policy:
         """The policy with what this says."""

@@ -233,7 +233,7 @@ async def test_doctor_finds_everything_in_order(own: Mediad) -> None:
     examined = own.command("doctor")
 
     assert examined.returncode == 0, examined.stdout
-    assert examined.stdout.count("✓") == 5
+    assert examined.stdout.count("✓") == 6
 
 
 async def test_listening_beyond_this_machine_needs_tokens(tmp_path: Path) -> None:

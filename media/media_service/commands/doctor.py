@@ -9,8 +9,9 @@ import click
 from redis.asyncio import Redis
 
 from media_service.commands.logs import configure_logs
-from media_service.composition import open_database_url, prepared_folder
+from media_service.composition import blob_folder, open_database_url, prepared_folder
 from media_service.config import Settings, read_policies
+from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.postgres.database import open_database
@@ -24,6 +25,7 @@ async def examine(settings: Settings) -> bool:
     checks: tuple[tuple[str, Callable[[Settings], Awaitable[str]]], ...] = (
         ("settings", _settings),
         ("data folder", _data_folder),
+        ("storage", _storage),
         ("database", _database),
         ("cache", _cache),
         ("decoders", _decoders),
@@ -55,6 +57,13 @@ async def _data_folder(settings: Settings) -> str:
     probe = folder / ".doctor"
     probe.write_bytes(b"x")
     probe.unlink()
+    return f"{folder} is writable"
+
+
+async def _storage(settings: Settings) -> str:
+    folder = blob_folder(settings)
+    async with open_local_staging(folder) as staging:
+        await staging.check()
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE_BYTES:
         raise OSError(f"only {free // 1024**2} MB are free on {folder}; make room")

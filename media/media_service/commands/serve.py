@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 async def serve(settings: Settings) -> None:
     """Serve until a signal asks to stop; then drain."""
     configure_logs(settings.log_format)
+    _allow_many_files()
     stop = _stop_on_signals()
     async with open_media_service(settings) as opened, AsyncExitStack() as stack:
         if "worker" in settings.role_names:
@@ -45,6 +47,12 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
         log.info("serve.draining")
     log.info("serve.stopped")
+
+
+def _allow_many_files() -> None:
+    """As many open files and connections as the system lets us have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -1,7 +1,9 @@
 """Housekeeping: what nobody holds any more goes, and nothing else does.
 
 Every removal takes the lock that uploads and developers of the same content take, and looks
-again under it; so the sweep may run at any time, in any number of processes.
+again under it; so the sweep may run at any time, in any number of processes. A lock ends with its
+connection, without a word to its holder: so bytes are set aside first, and go for good only when
+the same connection has committed after that. If it can't, they come back.
 """
 
 from __future__ import annotations
@@ -86,12 +88,12 @@ class Housekeeping:
 
     async def _remove_content(self, sha256: Sha256, before: datetime) -> bool:
         locks = content_lock(sha256), developing_lock(sha256)
-        async with self._database.transaction(*locks) as rows:
+        async with self._blobs.deleting() as deletion, self._database.transaction(*locks) as rows:
             blob = (await rows.blobs.find([sha256])).get(sha256)
             if blob is None or blob.condemned_at is None or blob.condemned_at > before:
                 return False  # revived, and perhaps condemned again, since it was listed
             renditions = await rows.renditions.made_of([sha256])
-            await self._blobs.delete([blob.key, *(r.key for r in renditions)])
+            await deletion.set_aside([blob.key, *(r.key for r in renditions)])
             await rows.blobs.remove(sha256)
         return True
 
@@ -109,9 +111,10 @@ class Housekeeping:
     async def _remove_if_unheld(self, key: str) -> bool:
         sha256, _ = parse_key(key) or (Sha256(""), "")
         locks = content_lock(sha256), developing_lock(sha256)
-        async with self._database.transaction(*locks) as rows:
+        async with self._blobs.deleting() as deletion, self._database.transaction(*locks) as rows:
             unheld = await self._unheld(rows, [key])
-            await self._blobs.delete(unheld)
+            await deletion.set_aside(unheld)
+            await self._unheld(rows, [key])  # an answer proves that the lock was held meanwhile
         return bool(unheld)
 
 

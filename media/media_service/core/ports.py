@@ -73,6 +73,16 @@ class OpenBlob(Protocol):
         """`length` bytes from `start`, in pieces of at most 256 KB."""
 
 
+class Deletion(Protocol):
+    """Keys on their way out. Until it is over they can come back."""
+
+    async def set_aside(self, keys: Iterable[str]) -> None:
+        """Take the keys' bytes away; those that are not there are no error.
+
+        Raises StorageUnavailable.
+        """
+
+
 class Blobs(Protocol):
     """Where bytes lie for good, under keys that never hold other bytes."""
 
@@ -96,8 +106,8 @@ class Blobs(Protocol):
     ) -> AbstractAsyncContextManager[Path]:
         """A file on this machine with the bytes, to read only. Raises as `open`."""
 
-    async def delete(self, keys: Iterable[str]) -> None:
-        """Remove the keys; those that are not there are no error."""
+    def deleting(self) -> AbstractAsyncContextManager[Deletion]:
+        """A deletion that happens when its context ends, or not at all if that raises."""
 
     def keys(self, prefix: str) -> AsyncIterator[str]:
         """Every key that begins with the prefix (a whole folder such as `originals/ab/`)."""

@@ -59,7 +59,8 @@ class Uploading:
         async with self._staging.new() as staged:
             admission = _Admission(declared, policy, self._codecs.formats())
             format = await admission.receive(staged, chunks)
-            if earlier := await self._earlier(self._database.latest, declared, staged.sha256):
+            earlier = await self._earlier(self._database.latest, declared, staged.sha256)
+            if earlier and not earlier.is_gone(self._clock()):
                 return earlier
             blob = await self._inspected_and_flushed(staged, format)
             return await self._store(declared, policy, blob, staged)
@@ -98,8 +99,12 @@ class Uploading:
         self, declared: Declared, policy: Policy, blob: Blob, staged: StagedFile
     ) -> Media:
         async with self._database.transaction(content_lock(blob.sha256)) as rows:
-            if earlier := await self._earlier(rows, declared, blob.sha256):
+            earlier = await self._earlier(rows, declared, blob.sha256)
+            if earlier and not earlier.is_gone(self._clock()):
                 return earlier
+            if earlier:  # expired, and not swept yet: its key is free again
+                expired = earlier.deleted(self._clock())
+                await rows.media.update(expired, revision=earlier.revision)
             known = await rows.blobs.find([blob.sha256])
             await rows.blobs.keep(blob)
             media = self._media(declared, policy, blob, is_known=bool(known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fakes.storages import (
     Storage,
     Stored,
     copied,
+    delete,
     opened,
     put,
     read,
@@ -168,7 +170,7 @@ async def test_a_reader_keeps_what_it_opened(storage: Storage, size: int) -> Non
 
     async with opened(storage, old) as blob:
         await put(storage, some_bytes(size, seed=2), key)
-        await storage.blobs.delete([key])
+        await delete(storage.blobs, [key])
         pieces = [piece async for piece in blob.read(0, size)]
 
     assert b"".join(pieces) == old.content
@@ -190,7 +192,7 @@ async def test_deleted_is_gone(storage: Storage) -> None:
     for stored in (small, large):
         await read(storage, stored)
 
-    await storage.blobs.delete([small.key, large.key])
+    await delete(storage.blobs, [small.key, large.key])
 
     for stored in (small, large):
         await assert_damaged(storage, stored)
@@ -201,9 +203,9 @@ async def test_deleting_what_is_not_there_is_no_error(storage: Storage) -> None:
     stored = await put(storage, b"there")
     never = original_key(sha256_of(b"never there"))
 
-    await storage.blobs.delete([never, stored.key, never])
-    await storage.blobs.delete([stored.key])
-    await storage.blobs.delete([])
+    await delete(storage.blobs, [never, stored.key, never])
+    await delete(storage.blobs, [stored.key])
+    await delete(storage.blobs, [])
 
     await assert_damaged(storage, stored)
 
@@ -256,7 +258,7 @@ async def assert_refused(storage: Storage, key: str) -> None:
         async with storage.blobs.local_copy(key, size_bytes=1, sha256=SHA256):
             pass
     with pytest.raises(ValueError):
-        await storage.blobs.delete([key])
+        await delete(storage.blobs, [key])
     async with storage.staging.new() as staged:
         with pytest.raises(ValueError):
             await storage.blobs.put(key, staged)
@@ -292,3 +294,25 @@ async def test_no_text_is_a_key(storage: Storage, key: str) -> None:
 async def test_only_folders_are_listed(storage: Storage, prefix: str) -> None:
     with pytest.raises(ValueError):
         [key async for key in storage.blobs.keys(prefix)]
+
+
+async def test_a_deletion_that_fails_brings_everything_back(storage: Storage) -> None:
+    stored = await put(storage, some_bytes(SMALL))
+
+    with contextlib.suppress(MediaDamaged):
+        async with storage.blobs.deleting() as deletion:
+            await deletion.set_aside([stored.key])
+            await read(storage, stored)
+            pytest.fail("it could be read while it was set aside")
+
+    assert await read(storage, stored) == stored.content
+
+
+async def test_what_was_put_meanwhile_outlives_a_deletion(storage: Storage) -> None:
+    stored = await put(storage, some_bytes(SMALL))
+
+    async with storage.blobs.deleting() as deletion:
+        await deletion.set_aside([stored.key])
+        await put(storage, stored.content)
+
+    assert await read(storage, stored) == stored.content

@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 from fakes import upload_process
-from fakes.storages import LARGE, SMALL, Stored, on_local_disk, put, read, sha256_of, some_bytes
+from fakes.storages import (
+    LARGE,
+    SMALL,
+    Stored,
+    delete,
+    on_local_disk,
+    put,
+    read,
+    sha256_of,
+    some_bytes,
+)
 from media_service.core.blobs import original_key
 from media_service.core.errors import MediaDamaged, StorageUnavailable
 from media_service.infra.blobs.local import open_local_blobs
@@ -293,7 +303,7 @@ async def test_a_disk_that_is_not_mounted_is_unavailable_and_not_damaged(tmp_pat
 async def test_a_folder_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
     async with on_local_disk(tmp_path) as storage:
         stored = await put(storage, b"x")
-        await storage.blobs.delete([stored.key])
+        await delete(storage.blobs, [stored.key])
         shutil.rmtree((tmp_path / stored.key).parents[1])
 
         with pytest.raises(StorageUnavailable):

@@ -100,6 +100,20 @@ class InMemoryStaging:
             raise self.failure
 
 
+class InMemoryDeletion:
+    """What one deletion has set aside."""
+
+    def __init__(self, blobs: InMemoryBlobs) -> None:
+        self._blobs = blobs
+        self.aside: dict[str, bytes] = {}
+
+    async def set_aside(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            content = self._blobs.take(key)
+            if content is not None:
+                self.aside[key] = content
+
+
 class _OpenBytes:
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -142,10 +156,18 @@ class InMemoryBlobs:
         finally:
             file.close()
 
-    async def delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._check(key)
-            self.contents.pop(key, None)
+    @asynccontextmanager
+    async def deleting(self) -> AsyncIterator[InMemoryDeletion]:
+        deletion = InMemoryDeletion(self)
+        try:
+            yield deletion
+        except BaseException:
+            self.contents = deletion.aside | self.contents
+            raise
+
+    def take(self, key: str) -> bytes | None:
+        self._check(key)
+        return self.contents.pop(key, None)
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         if not re.fullmatch(r"(originals|renditions)/([0-9a-f]{2}/){0,2}", prefix):

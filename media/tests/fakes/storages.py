@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -113,3 +113,8 @@ async def read(
         pieces = [piece async for piece in blob.read(start, wanted)]
     assert all(0 < len(piece) <= PIECE_BYTES for piece in pieces)
     return b"".join(pieces)
+
+
+async def delete(blobs: Blobs, keys: Iterable[str]) -> None:
+    async with blobs.deleting() as deletion:
+        await deletion.set_aside(keys)

@@ -8,7 +8,7 @@ from fakes.samples import ALICE, BOB, sha256_of
 from fakes.scripted_codecs import picture
 from fakes.service import GRACE, FakeService, fake_service
 from media_service.core.blobs import BlobState, original_key, rendition_key
-from media_service.core.errors import StorageUnavailable
+from media_service.core.errors import DatabaseUnavailable, StorageUnavailable
 from media_service.core.housekeeping import SweepReport
 from media_service.core.media import Media, Purpose
 
@@ -264,3 +264,18 @@ async def test_parts_of_the_store_make_up_the_whole(fake: FakeService) -> None:
 
     assert sum(removed) == 40
     assert max(removed) < 40
+
+
+async def test_bytes_come_back_when_the_rows_can_not_be_removed(fake: FakeService) -> None:
+    """As when the connection is lost that held the lock: an upload may have come in between."""
+    media = await fake.upload(picture())
+    await fake.service.deleting.delete(media.id, user=media.owner)
+
+    async def fail() -> None:
+        raise DatabaseUnavailable
+
+    fake.database.before["commit"] = fail
+    with pytest.raises(DatabaseUnavailable):
+        await fake.service.housekeeping.sweep(grace=timedelta())
+
+    assert original_key(media.sha256) in fake.blobs.contents

@@ -550,6 +550,16 @@ async def test_the_key_of_a_deleted_medium_is_free_again(fake: FakeService) -> N
     assert second.id != first.id
 
 
+async def test_the_key_of_an_expired_story_is_free_again(fake: FakeService) -> None:
+    first = await fake.upload(picture(), purpose=Purpose.STORY, idempotency_key="k")
+    fake.clock.now += timedelta(hours=25)
+
+    second = await fake.upload(picture(), purpose=Purpose.STORY, idempotency_key="k")
+
+    assert second.id != first.id
+    assert fake.database.media[first.id].deleted_at is not None
+
+
 async def test_repeats_at_once_give_one_medium(fake: FakeService) -> None:
     media = await asyncio.gather(*(fake.upload(picture(), idempotency_key="k") for _ in range(10)))
 

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from media_service.core.errors import TooManyUploads
 
 _MOST_WAITING = 1000
+_PATIENCE_SECONDS = 40
 
 
 class Reservation:
@@ -58,12 +59,15 @@ class ByteBudget:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back(self._largest)  # it was our turn when the caller left
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await asyncio.shield(turn)
+        except (asyncio.CancelledError, TimeoutError) as left:
+            if turn.done():
+                self.give_back(self._largest)  # it was our turn when we left
             else:
                 self._queue.remove(turn)
+            if isinstance(left, TimeoutError):
+                raise TooManyUploads from None
             raise
 
     def give_back(self, size_bytes: int) -> None:

@@ -6,6 +6,7 @@ there is room for it, so it is served as a stream of one message: on the wire th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,10 +15,11 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from media_proto import media_service_pb2 as pb
 
-from media_service.core.errors import InvalidRequest, MediaError
+from media_service.core.errors import InvalidRequest, MediaError, UploadStalled
 from media_service.entrypoints.grpc_api.auth import ServiceTokens
 from media_service.entrypoints.grpc_api.budget import ByteBudget
 from media_service.entrypoints.grpc_api.calls import GuardedCall
+from media_service.entrypoints.grpc_api.chunks import STALL_SECONDS
 from media_service.entrypoints.grpc_api.errors import Context
 from media_service.entrypoints.grpc_api.servicer import MediaServicer
 
@@ -70,7 +72,11 @@ def _handlers(servicer: MediaServicer, budget: ByteBudget) -> Mapping[str, Handl
 def _within_budget(upload: Behaviour, budget: ByteBudget) -> Behaviour:
     async def upload_in_turn(requests: AsyncIterator[Any], context: Context) -> Any:
         async with budget.reserved() as reservation:
-            request = await anext(aiter(requests), None)
+            try:
+                async with asyncio.timeout(STALL_SECONDS):
+                    request = await anext(aiter(requests), None)
+            except TimeoutError:
+                raise UploadStalled from None
             if not isinstance(request, pb.UploadMediaRequest):
                 raise InvalidRequest
             reservation.shrink(len(request.data))

@@ -32,7 +32,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-class PortInUse(Exception):
+class PortInUse(OSError):
     """This address can't be listened on: another server may be running there."""
 
     def __init__(self, address: str) -> None:

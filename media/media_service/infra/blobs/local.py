@@ -11,14 +11,15 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from media_service.core.blobs import original_key, parse_key, rendition_key
+from media_service.core.blobs import parse_key
 from media_service.core.media import Sha256
 from media_service.core.ports import OpenBlob, StagedFile
+from media_service.infra.blobs.deletion import TRASH, LocalDeletion, checked_key
 from media_service.infra.blobs.disk import (
     FOLDER_MODE,
     Disk,
@@ -84,18 +85,16 @@ class LocalBlobs:
         async with self._large(Wanted(key, size_bytes, sha256)):
             yield self._path(key)
 
-    async def delete(self, keys: Iterable[str]) -> None:
-        """Remove the keys; those that are not there are no error."""
-        folders: dict[Path, dict[str, Path]] = {}
-        for key in keys:
-            path = self._path(key)
-            folders.setdefault(path.parent, {})[key] = path
-        for folder, paths in folders.items():
-            try:
-                await self._disk.run(self._remove, folder, paths)
-            finally:
-                for key in paths:
-                    self._recent.drop(key)
+    @asynccontextmanager
+    async def deleting(self) -> AsyncIterator[LocalDeletion]:
+        """A deletion that happens when its context ends, or not at all if that raises."""
+        deletion = LocalDeletion(self._folder, disk=self._disk, forget=self._recent.drop)
+        try:
+            yield deletion
+        except BaseException:
+            await deletion.undo()
+            raise
+        await deletion.finish()
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         """Every key in the folder, listed as the caller comes to it."""
@@ -105,7 +104,7 @@ class LocalBlobs:
         while folders:
             folder = folders.pop()
             for name in await self._disk.run(_list, self._folder / folder):
-                if _is_key(folder + name):
+                if parse_key(folder + name):
                     yield folder + name
                 elif _FOLDER.fullmatch(f"{folder}{name}/"):
                     folders.append(f"{folder}{name}/")
@@ -142,9 +141,7 @@ class LocalBlobs:
         return self._turns.setdefault(key, asyncio.Lock())
 
     def _path(self, key: str) -> Path:
-        if not _is_key(key):
-            raise ValueError(f"not a key of blobs: {key!r}")
-        return self._folder / key
+        return self._folder / checked_key(key)
 
     def _place(self, staged: Path, path: Path) -> None:
         self._make_lasting(path.parent.parent)
@@ -167,12 +164,6 @@ class LocalBlobs:
             self._lasting.clear()
         self._lasting.add(str(folder))
 
-    def _remove(self, folder: Path, paths: Mapping[str, Path]) -> None:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            self._disk.sync_folder(folder)
-
 
 @asynccontextmanager
 async def open_local_blobs(
@@ -187,18 +178,9 @@ async def open_local_blobs(
     when fsync fails, and must not return. Raises StorageFull, StorageUnavailable.
     """
     with open_disk(on_lost_write=on_lost_write) as disk:
-        for kind in _KINDS:
+        for kind in (*_KINDS, TRASH):
             await disk.run(disk.make_folder, folder / kind)
         yield LocalBlobs(folder, disk=disk, memory_bytes=memory_bytes)
-
-
-def _is_key(key: str) -> bool:
-    """Whether the text is a key to the letter, so that no part of it can lead elsewhere."""
-    parsed = parse_key(key)
-    if parsed is None:
-        return False
-    sha256, recipe = parsed
-    return key == (rendition_key(sha256, recipe) if recipe else original_key(sha256))
 
 
 def _list(folder: Path) -> list[str]:

@@ -25,6 +25,12 @@ from media_service.infra.postgres.types import Connection, Executor, Pool
 
 _PATIENCE_SECONDS = 5.0
 _COMMAND_SECONDS = 30
+_GONE = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 _SERVER_SETTINGS = {
     "application_name": "mediad",
     "timezone": "UTC",
@@ -83,7 +89,7 @@ class PostgresDatabase:
             yield connection
         finally:
             # What can't be reset is replaced by the pool; what was committed stays committed.
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*_GONE):
                 await self._pool.release(connection)
 
 
@@ -124,7 +130,7 @@ async def _transaction(connection: Connection) -> AsyncIterator[None]:
         yield
     except BaseException:
         # Without a connection there is nothing left to roll back.
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*_GONE):
             await transaction.rollback()
         raise
     with translated():

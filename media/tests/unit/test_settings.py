@@ -1,0 +1,108 @@
+"""Settings: what can't be used is refused with a sentence, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from media_service.config import SettingsRefused, read_policies, read_settings
+from media_service.core.media import MediaType, Purpose
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("MEDIAD_")]:
+        monkeypatch.delenv(name)
+
+
+def test_nothing_need_be_set() -> None:
+    settings = read_settings()
+
+    assert (settings.host, settings.port, settings.grpc_port) == ("127.0.0.1", 8083, 50051)
+    assert settings.role_names == ("grpc", "http", "worker")
+    assert settings.base_url == "http://127.0.0.1:8083"
+
+
+REFUSED = {
+    "MEDIAD_PORT": ("abc", "MEDIAD_PORT"),
+    "MEDIAD_GRPC_PORT": ("70000", "MEDIAD_GRPC_PORT"),
+    "MEDIAD_ROLES": ("grpc,queen", "MEDIAD_ROLES"),
+    "MEDIAD_PROT": ("1", "no such setting: MEDIAD_PROT"),
+    "MEDIAD_HOST": ("0.0.0.0", "MEDIAD_SERVICE_TOKENS"),
+    "MEDIAD_DATABASE_URL": ("mysql://x", "postgresql://"),
+    "MEDIAD_REDIS_URL": ("http://x", "redis://"),
+    "MEDIAD_STORAGE_URL": ("file://x", "file:///"),
+    "MEDIAD_PUBLIC_URL": ("nonsense", "http://"),
+    "MEDIAD_SERVICE_TOKENS": ("users:short", "16 characters"),
+    "MEDIAD_SIGNING_KEYS": ("k1", "16 characters"),
+    "MEDIAD_TLS_KEY_FILE": ("key.pem", "MEDIAD_TLS_CERT_FILE"),
+    "MEDIAD_TLS_CLIENT_CA_FILE": ("ca.pem", "MEDIAD_TLS_KEY_FILE"),
+    "MEDIAD_CONFIG": ("nowhere.toml", "nowhere.toml"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_setting_that_can_not_be_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    value, sentence = REFUSED[name]
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsRefused, match=sentence):
+        read_settings()
+
+
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mediad.toml").write_text("port = 9000\ngrpc_port = 9001\n")
+    monkeypatch.setenv("MEDIAD_CONFIG", str(tmp_path / "mediad.toml"))
+    monkeypatch.setenv("MEDIAD_PORT", "9100")
+
+    settings = read_settings()
+
+    assert (settings.port, settings.grpc_port) == (9100, 9001)
+
+
+def test_mutual_tls_alone_lets_it_listen_beyond_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("KEY", "CERT", "CLIENT_CA"):
+        monkeypatch.setenv(f"MEDIAD_TLS_{name}_FILE", f"{name}.pem")
+    monkeypatch.setenv("MEDIAD_HOST", "0.0.0.0")
+
+    assert read_settings().host == "0.0.0.0"
+
+
+def test_policies_are_overridden_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "policies.toml"
+    file.write_text("version = 2\n[purposes.story]\nmax_bytes = { image = 5 }\n")
+
+    policies = read_policies(file)
+
+    assert policies.version == 2
+    assert policies.of[Purpose.STORY].max_bytes == {MediaType.IMAGE: 5}
+    assert policies.of[Purpose.STORY].lifetime
+    assert policies.of[Purpose.AVATAR].most_bytes == 10 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "version = 1",
+        "version = 2\n[purposes.nonsense]\nfull_width = 1",
+        "version = 2\n[purposes.story]\nlifetime_seconds = 99999999999999",
+        (
+            "version = 2\n[purposes.story]\n"
+            "thumbnails = [{ name = 'full', shape = 'fit', width = 1, height = 1 }]"
+        ),
+        "version = 2\n[purposes.story]\nmax_bytes = { image = 0 }",
+        "no toml",
+    ],
+)
+def test_policies_that_can_not_be_are_refused(tmp_path: Path, said: str) -> None:
+    file = tmp_path / "policies.toml"
+    file.write_text(said)
+
+    with pytest.raises(SettingsRefused, match="MEDIAD_POLICIES_FILE"):
+        read_policies(file)
