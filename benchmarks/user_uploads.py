@@ -17,8 +17,8 @@ from benchmarks.uploads import upload_until_completed
 from tests.e2e.processes import Mediad
 from tests.e2e.userd_process import Userd
 
-UPLOADS = 20
-ROUNDS = 2
+UPLOADS = 30
+ROUNDS = 3
 MOST = 1.15
 AT_ONCE = 16
 MB = 1024 * 1024

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from embedded_servers.errors import EmbeddedServerError
 from embedded_servers.postgres import open_postgres
 
 from media_service.config import Settings, read_policies
@@ -58,8 +59,11 @@ async def open_database_url(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
-    async with open_postgres(prepared_folder(settings) / "postgres") as url:
-        yield url
+    try:
+        async with open_postgres(prepared_folder(settings) / "postgres") as url:
+            yield url
+    except EmbeddedServerError as error:
+        raise OSError(str(error)) from None
 
 
 def prepared_folder(settings: Settings) -> Path:
