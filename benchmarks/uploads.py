@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -18,42 +19,55 @@ from benchmarks.processes import cpu_seconds, tree_memory_mb
 from benchmarks.reports import Row
 from tests.e2e.processes import Mediad, Stub, stub, upload_request
 
-UPLOADS = 40
+UPLOADS = 10
+ROUNDS = 5
 WARM_UP = 6
 MOST_CPU, MOST_WALL = 1.4, 0.7
 
 
 def measure(folder: Path) -> list[Row]:
-    """CPU per upload until COMPLETED, and wall time of the answer, against the bare library."""
+    """CPU per upload until COMPLETED, and wall time of the answer, against the bare library.
+
+    Rounds of both alternate, because the machine's own speed drifts; medians over the rounds.
+    """
     base = photograph(1)
-    pictures = [variant(base, n) for n in range(UPLOADS + WARM_UP)]
-    reference_cpu, reference_wall = _bare_library(folder, pictures[:UPLOADS])
+    fresh = (variant(base, number) for number in itertools.count())
+    cpu, wall, reference = [], [], []
     with Mediad(folder / "mediad", MEDIAD_LOG_FORMAT="json").running() as mediad:
-        asyncio.run(upload_until_completed(mediad, pictures[UPLOADS:]))
-        before = cpu_seconds(mediad.pid)
-        answers = asyncio.run(upload_until_completed(mediad, pictures[:UPLOADS]))
-        cpu = (cpu_seconds(mediad.pid) - before) / UPLOADS * 1e3
+        asyncio.run(upload_until_completed(mediad, list(itertools.islice(fresh, WARM_UP))))
+        for _ in range(ROUNDS):
+            pictures = list(itertools.islice(fresh, UPLOADS))
+            reference.append(_bare_library(folder, pictures))
+            before = cpu_seconds(mediad.pid)
+            wall += asyncio.run(upload_until_completed(mediad, pictures))
+            cpu.append((cpu_seconds(mediad.pid) - before) / UPLOADS * 1e3)
         memory = tree_memory_mb(mediad.pid)
-    wall = statistics.median(answers) * 1e3
-    size = f"{len(base) / 1e6:.1f} MB JPEG"
+    return _rows(cpu, wall, reference, f"{len(base) / 1e6:.1f} MB JPEG; in all {memory:.0f} MB")
+
+
+def _rows(
+    cpu: list[float], wall: list[float], reference: list[tuple[float, float]], note: str
+) -> list[Row]:
+    bare_cpu, bare_wall = (statistics.median(column) for column in zip(*reference, strict=True))
+    ours, answer = statistics.median(cpu), statistics.median(wall) * 1e3
     return [
         Row(
             name="upload of 12 MP until COMPLETED, CPU of all processes / bare pyvips",
-            ours=cpu,
-            reference=reference_cpu,
+            ours=ours,
+            reference=bare_cpu,
             unit="CPU-ms",
             target=f"≤ {MOST_CPU}",
-            is_met=cpu <= MOST_CPU * reference_cpu,
-            note=f"{size}; all processes {memory:.0f} MB after {UPLOADS}",
+            is_met=ours <= MOST_CPU * bare_cpu,
+            note=note,
         ),
         Row(
             name="answer to that upload / bare pyvips making all renditions",
-            ours=wall,
-            reference=reference_wall,
+            ours=answer,
+            reference=bare_wall,
             unit="ms",
             target=f"≤ {MOST_WALL}",
-            is_met=wall <= MOST_WALL * reference_wall,
-            note=f"median; p95 {statistics.quantiles(answers, n=20)[-1] * 1e3:.0f} ms",
+            is_met=answer <= MOST_WALL * bare_wall,
+            note=f"median; p95 {statistics.quantiles(wall, n=20)[-1] * 1e3:.0f} ms",
         ),
     ]
 
