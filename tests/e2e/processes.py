@@ -1,4 +1,4 @@
-"""Real processes of the media service, driven from outside only."""
+"""Real processes of the services, driven from outside only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 import grpc
 from media_proto import media_service_pb2 as pb
@@ -30,13 +30,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Mediad:
-    """One `mediad serve`. Its folder, ports and settings outlive kills and restarts."""
+class Served:
+    """One service as a process. Its folder, ports and settings outlive kills and restarts."""
+
+    module: ClassVar[str]
+    prefix: ClassVar[str]
+    """What the names of its settings begin with."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.http_port = free_port()
-        self.grpc_port = free_port()
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -55,21 +58,16 @@ class Mediad:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("MEDIAD_")}
-        return {
-            **kept,
-            "MEDIAD_DATA_DIR": str(self.folder / "data"),
-            "MEDIAD_PORT": str(self.http_port),
-            "MEDIAD_GRPC_PORT": str(self.grpc_port),
-            **self._settings,
-        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(self.prefix)}
+        own = {f"{self.prefix}DATA_DIR": str(self.folder / "data")}
+        return {**kept, **own, f"{self.prefix}PORT": str(self.http_port), **self._settings}
 
     def start(self) -> None:
         """Start and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "media_service", "serve"],
+                [sys.executable, "-m", self.module, "serve"],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -77,7 +75,8 @@ class Mediad:
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"mediad did not start:\n{self.log[-3000:]}")
+                self._process.kill()
+                raise AssertionError(f"{self.module} did not start:\n{self.log[-3000:]}")
             time.sleep(0.05)
 
     def _is_ready(self) -> bool:
@@ -86,9 +85,9 @@ class Mediad:
         return False
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run another `mediad` command with the same settings."""
+        """Run another command of the service with the same settings."""
         return subprocess.run(
-            [sys.executable, "-m", "media_service", *arguments],
+            [sys.executable, "-m", self.module, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -109,19 +108,34 @@ class Mediad:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout)
 
-    def channel(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(
-            f"127.0.0.1:{self.grpc_port}",
-            options=[("grpc.max_send_message_length", MESSAGE_BYTES)],
-        )
-
     @contextlib.contextmanager
-    def running(self) -> Iterator[Mediad]:
+    def running(self) -> Iterator[Self]:
         self.start()
         try:
             yield self
         finally:
             self.stop()
+
+
+class Mediad(Served):
+    """One `mediad serve`."""
+
+    module = "media_service"
+    prefix = "MEDIAD_"
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        super().__init__(folder, **settings)
+        self.grpc_port = free_port()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | {"MEDIAD_GRPC_PORT": str(self.grpc_port)}
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(
+            f"127.0.0.1:{self.grpc_port}",
+            options=[("grpc.max_send_message_length", MESSAGE_BYTES)],
+        )
 
 
 Stub: TypeAlias = "pb_grpc.MediaServiceAsyncStub"
