@@ -181,7 +181,15 @@ def _signing_keys(settings: Settings) -> tuple[SigningKey, ...]:
 
 
 def _kept_key(file: Path) -> dict[str, str]:
-    """The key in this file, made first if there is none. Processes that race agree on one."""
+    """The key in this file, made first if there is none."""
+    if not file.exists():
+        _make_key(file)
+    name, _, secret = file.read_text().strip().partition(":")
+    return {name: secret}
+
+
+def _make_key(file: Path) -> None:
+    """Write a new key, unless another process does so first."""
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as opened:
@@ -191,5 +199,3 @@ def _kept_key(file: Path) -> dict[str, str]:
     with suppress(FileExistsError):
         file.hardlink_to(draft)
     draft.unlink()
-    name, _, secret = file.read_text().strip().partition(":")
-    return {name: secret}
