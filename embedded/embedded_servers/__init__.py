@@ -1,4 +1,6 @@
-"""Real servers without an installation: `postgres.open_postgres` and `valkey.open_valkey`.
+"""Real servers without an installation.
+
+`postgres.open_postgres`; and for tests `valkey.open_valkey` and `seaweedfs.open_seaweedfs`.
 
 Both live and die with the process that opened them. What can go wrong is listed in `errors`.
 """

