@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from datetime import datetime
+import secrets
+from datetime import UTC, datetime
 from typing import NewType
 
 from media_service.core.formats import Format
@@ -73,6 +74,15 @@ def rendition_key(source: Sha256, recipe_key: str) -> str:
     return f"renditions/{source[:2]}/{source[2:4]}/{source}.{recipe_key}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """Bytes in a blob store, as its listing tells of them."""
+
+    key: str
+    size_bytes: int
+    written_at: datetime
+
+
 def stored(
     source: Sha256, recipe: Recipe, *, size_bytes: int, checksum: Sha256, size: tuple[int, int]
 ) -> StoredRendition:
@@ -101,6 +111,44 @@ def parse_key(key: str) -> tuple[Sha256, str] | None:
     sha256 = Sha256(name)
     made = rendition_key(sha256, recipe_key) if recipe_key else original_key(sha256)
     return (sha256, recipe_key) if key == made else None
+
+
+def key_named(name: str) -> str | None:
+    """The key whose last part is this name; None if none of ours ends so."""
+    source, _, recipe_key = name.partition(".")
+    sha256 = Sha256(source)
+    key = rendition_key(sha256, recipe_key) if recipe_key else original_key(sha256)
+    return key if parse_key(key) and key.endswith(f"/{name}") else None
+
+
+_LABEL = re.compile(r"([a-z]{1,16})-([0-9]{8}t[0-9]{6})-[0-9a-f]{8}")
+_MOMENT = "%Y%m%dt%H%M%S"
+DELETING = "deleting"
+"""What labels of deletions begin with: until one is over, what it set aside may come back."""
+
+
+def new_label(kind: str, now: datetime) -> str:
+    """A label for what goes into the trash together, for instance `fsck-20300101t120000-1f2e3d4c`.
+
+    `kind` is one word of small letters.
+    """
+    label = f"{kind}-{now.astimezone(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
+    labelled_at(label)
+    return label
+
+
+def labelled_at(label: str) -> datetime:
+    """When a label was made, to the second. Raises ValueError for what is no label."""
+    match = _LABEL.fullmatch(label)
+    if match is None:
+        raise ValueError(f"not a label of the trash: {label!r}")
+    return datetime.strptime(match[2], _MOMENT).replace(tzinfo=UTC)
+
+
+def is_of_deletion(label: str) -> bool:
+    """Whether a deletion set aside what has this label. Raises ValueError as `labelled_at`."""
+    labelled_at(label)
+    return label.partition("-")[0] == DELETING
 
 
 LockNumber = NewType("LockNumber", int)

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
-from media_service.core.blobs import content_lock, developing_lock, parse_key
+from media_service.core.blobs import StoredObject, content_lock, developing_lock, parse_key
 from media_service.core.deleting import Deleting
 from media_service.core.media import Sha256
 from media_service.core.ports import Blobs, Clock, Database, Rows, Staging
@@ -67,8 +67,8 @@ class Housekeeping:
         """
         removed = 0
         for folder in _FOLDERS[part % parts :: parts]:
-            async for keys in _batches(self._blobs.keys(folder)):
-                removed += await self._remove_orphans(keys)
+            async for found in _batches(self._blobs.objects(folder)):
+                removed += await self._remove_orphans([each.key for each in found])
         return removed
 
     async def _expire(self) -> int:
@@ -118,10 +118,10 @@ class Housekeeping:
         return bool(unheld)
 
 
-async def _batches(keys: AsyncIterator[str]) -> AsyncIterator[list[str]]:
-    batch: list[str] = []
-    async for key in keys:
-        batch.append(key)
+async def _batches(objects: AsyncIterator[StoredObject]) -> AsyncIterator[list[StoredObject]]:
+    batch: list[StoredObject] = []
+    async for each in objects:
+        batch.append(each)
         if len(batch) == _BATCH:
             yield batch
             batch = []

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from media_service.core.blobs import Blob, LockNumber, StoredRendition
+from media_service.core.blobs import Blob, LockNumber, StoredObject, StoredRendition
 from media_service.core.formats import Format
 from media_service.core.media import Media, MediaId, Sha256, UserId
 from media_service.core.renditions import Inspection, Recipe
@@ -83,14 +83,59 @@ class Deletion(Protocol):
         """
 
 
-class Blobs(Protocol):
-    """Where bytes lie for good, under keys that never hold other bytes."""
+class Trash(Protocol):
+    """Where bytes lie that no key leads to any more, by labels (see `core.blobs.new_label`).
 
-    async def put(self, key: str, staged: StagedFile) -> None:
+    What raises does so with StorageUnavailable; ValueError for what is no key or label.
+    """
+
+    def deleting(self) -> AbstractAsyncContextManager[Deletion]:
+        """A deletion that happens when its context ends, or not at all if that raises.
+
+        Meanwhile the bytes lie in the trash, under a label of the kind `deleting`. A process that
+        is killed leaves them there.
+        """
+
+    async def trash(self, keys: Iterable[str], *, label: str) -> None:
+        """Take the keys' bytes away, into the trash; those that are not there are no error."""
+
+    async def labels(self) -> list[str]:
+        """Every label that something in the trash has, in their order."""
+
+    async def restore(self, label: str) -> list[str]:
+        """Put back what has this label, and answer its keys.
+
+        Where something lies under the key again it stays, and what was in the trash goes.
+        """
+
+    async def empty_trash(self, *, before: datetime) -> int:
+        """Let go for good what was put there before this moment; how many objects that were.
+
+        What deletions have set aside stays: only `restore` brings an end to it.
+        """
+
+    async def discard_trashed(self, source: Sha256) -> int:
+        """Let go for good the original of this hash and its renditions, whatever their label."""
+
+
+class Blobs(Trash, Protocol):
+    """Where bytes lie for good, under keys that never hold other bytes.
+
+    A put or a delete that is cancelled has ended before it raises.
+    """
+
+    async def put_ahead(self, key: str, staged: StagedFile) -> None:
+        """Do what can be done of `put` before anything is locked for it; promises nothing.
+
+        What it leaves where no `put` follows is an orphan. Raises as `put`.
+        """
+
+    async def put(self, key: str, staged: StagedFile, *, anew: bool = False) -> None:
         """Return once the staged bytes lie under the key and survive a power cut.
 
-        What lay there before is replaced, so that damage heals. The staged file may be moved
-        away. Raises StorageFull, StorageUnavailable.
+        What lay there before is replaced, so that damage heals. Only a store that can prove that
+        it holds these very bytes already may leave them, unless they are to be put `anew`. The
+        staged file may be moved away. Raises StorageFull, StorageUnavailable.
         """
 
     def open(
@@ -106,11 +151,31 @@ class Blobs(Protocol):
     ) -> AbstractAsyncContextManager[Path]:
         """A file on this machine with the bytes, to read only. Raises as `open`."""
 
-    def deleting(self) -> AbstractAsyncContextManager[Deletion]:
-        """A deletion that happens when its context ends, or not at all if that raises."""
+    async def check(self, key: str, *, size_bytes: int, sha256: Sha256) -> None:
+        """Read every byte as it lies in the store now, trusting nothing that is remembered.
 
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Every key that begins with the prefix (a whole folder such as `originals/ab/`)."""
+        Raises as `open`; what was remembered of damaged bytes is forgotten.
+        """
+
+    async def presigned_url(
+        self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
+    ) -> str | None:
+        """Where anybody can read the bytes for a while, without us; None if there is no such way.
+
+        They are sent as what they are said to be. Raises StorageUnavailable.
+        """
+
+    def objects(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Everything under a whole folder (such as `originals/ab/`), in the order of the keys.
+
+        Raises StorageUnavailable.
+        """
+
+    async def discard_abandoned_uploads(self, *, before: datetime) -> int:
+        """Let go of uploads that began before this moment and never ended; how many that were.
+
+        Raises StorageUnavailable.
+        """
 
 
 class Codecs(Protocol):

@@ -84,7 +84,7 @@ async def test_putting_again_changes_nothing(storage: Storage) -> None:
 
     assert first == again
     assert await read(storage, first) == first.content
-    assert [key async for key in storage.blobs.keys("originals/")] == [first.key]
+    assert [found.key async for found in storage.blobs.objects("originals/")] == [first.key]
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
@@ -99,7 +99,29 @@ async def test_putting_again_heals(storage: Storage, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-@pytest.mark.parametrize(
+async def test_putting_anew_heals_whatever_the_store_believes(storage: Storage, size: int) -> None:
+    stored = await put(storage, some_bytes(size))
+    storage.lay(stored.key, some_bytes(size, seed=2))
+
+    async with storage.staging.new() as staged:
+        await staged.write(stored.content)
+        await storage.blobs.put(stored.key, staged, anew=True)
+
+    assert await read(storage, stored) == stored.content
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_what_was_put_ahead_is_put_the_same(storage: Storage, size: int) -> None:
+    async with storage.staging.new() as staged:
+        await staged.write(some_bytes(size))
+        stored = Stored(original_key(staged.sha256), some_bytes(size))
+        await storage.blobs.put_ahead(stored.key, staged)
+        await storage.blobs.put(stored.key, staged)
+
+    assert await read(storage, stored) == stored.content
+
+
+DAMAGES = pytest.mark.parametrize(
     "damage",
     [
         lambda whole: None,
@@ -110,12 +132,37 @@ async def test_putting_again_heals(storage: Storage, size: int) -> None:
     ],
     ids=["missing", "empty", "truncated", "longer", "flipped"],
 )
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@DAMAGES
 async def test_damage_is_never_read(
     storage: Storage, size: int, damage: Callable[[bytes], bytes | None]
 ) -> None:
     stored = await put(storage, some_bytes(size))
 
     storage.lay(stored.key, damage(stored.content))
+
+    await assert_damaged(storage, stored)
+
+
+async def check(storage: Storage, stored: Stored) -> None:
+    size_bytes = len(stored.content)
+    await storage.blobs.check(stored.key, size_bytes=size_bytes, sha256=stored.sha256)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@DAMAGES
+async def test_a_check_believes_nothing(
+    storage: Storage, size: int, damage: Callable[[bytes], bytes | None]
+) -> None:
+    stored = await put(storage, some_bytes(size))
+    await read(storage, stored)
+    await check(storage, stored)
+    storage.lay(stored.key, damage(stored.content))
+
+    with pytest.raises(MediaDamaged):
+        await check(storage, stored)
 
     await assert_damaged(storage, stored)
 
@@ -196,7 +243,7 @@ async def test_deleted_is_gone(storage: Storage) -> None:
 
     for stored in (small, large):
         await assert_damaged(storage, stored)
-    assert [key async for key in storage.blobs.keys("originals/")] == []
+    assert [found.key async for found in storage.blobs.objects("originals/")] == []
 
 
 async def test_deleting_what_is_not_there_is_no_error(storage: Storage) -> None:
@@ -219,7 +266,7 @@ async def test_keys_are_those_in_the_folder(storage: Storage) -> None:
     }
 
     async def keys(prefix: str) -> set[str]:
-        return {key async for key in storage.blobs.keys(prefix)}
+        return {found.key async for found in storage.blobs.objects(prefix)}
 
     assert await keys("originals/") == originals
     assert await keys("renditions/") == renditions
@@ -230,7 +277,20 @@ async def test_keys_are_those_in_the_folder(storage: Storage) -> None:
     assert await keys("renditions/00/") == set()
 
 
+async def test_objects_are_told_with_their_sizes_in_the_order_of_their_keys(
+    storage: Storage,
+) -> None:
+    puts = [await put(storage, some_bytes(size)) for size in range(1, 30)]
+
+    found = [each async for each in storage.blobs.objects("originals/")]
+
+    expected = sorted((stored.key, len(stored.content)) for stored in puts)
+    assert [(each.key, each.size_bytes) for each in found] == expected
+    assert all(each.written_at.tzinfo for each in found)
+
+
 SHA256 = sha256_of(b"somewhere else")
+LABEL = "test-20300101t120000-00000001"
 NOT_KEYS = [
     "",
     "/etc/passwd",
@@ -259,9 +319,15 @@ async def assert_refused(storage: Storage, key: str) -> None:
             pass
     with pytest.raises(ValueError):
         await delete(storage.blobs, [key])
+    with pytest.raises(ValueError):
+        await storage.blobs.trash([key], label=LABEL)
+    with pytest.raises(ValueError):
+        await storage.blobs.check(key, size_bytes=1, sha256=SHA256)
     async with storage.staging.new() as staged:
         with pytest.raises(ValueError):
             await storage.blobs.put(key, staged)
+        with pytest.raises(ValueError):
+            await storage.blobs.put_ahead(key, staged)
 
 
 @pytest.mark.parametrize("key", NOT_KEYS)
@@ -293,7 +359,7 @@ async def test_no_text_is_a_key(storage: Storage, key: str) -> None:
 )
 async def test_only_folders_are_listed(storage: Storage, prefix: str) -> None:
     with pytest.raises(ValueError):
-        [key async for key in storage.blobs.keys(prefix)]
+        [found async for found in storage.blobs.objects(prefix)]
 
 
 async def test_a_deletion_that_fails_brings_everything_back(storage: Storage) -> None:

@@ -72,7 +72,7 @@ async def test_a_disk_without_inodes_is_full(tiny_disk: Path) -> None:
             await put_many(storage, 60)
 
         assert storage.staged_files() == 0
-        for key in [key async for key in storage.blobs.keys("originals/")]:
+        for key in [found.key async for found in storage.blobs.objects("originals/")]:
             await delete(storage.blobs, [key])
         await put(storage, bytes([0]))
 
@@ -128,7 +128,7 @@ async def check_after(folder: Path, output: bytes) -> None:
     async with on_local_disk(folder) as storage:
         await storage.staging.discard_abandoned()
         assert storage.staged_files() == 0
-        keys = [key async for key in storage.blobs.keys("originals/")]
+        keys = [found.key async for found in storage.blobs.objects("originals/")]
         if output == b"acknowledged\n" or keys:
             assert await read(storage, UPLOADED) == UPLOADED.content
         await put(storage, UPLOADED.content)

@@ -7,14 +7,25 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from media_service.core.blobs import original_key, parse_key, rendition_key
+from media_service.core.blobs import (
+    DELETING,
+    StoredObject,
+    is_of_deletion,
+    labelled_at,
+    new_label,
+    original_key,
+    parse_key,
+    rendition_key,
+)
 from media_service.core.errors import MediaDamaged, MediaError
 from media_service.core.media import Sha256
 from media_service.core.ports import OpenBlob, StagedFile
 
 _PIECE_BYTES = 256 * 1024
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class InMemoryFile:
@@ -103,15 +114,12 @@ class InMemoryStaging:
 class InMemoryDeletion:
     """What one deletion has set aside."""
 
-    def __init__(self, blobs: InMemoryBlobs) -> None:
+    def __init__(self, blobs: InMemoryBlobs, label: str) -> None:
         self._blobs = blobs
-        self.aside: dict[str, bytes] = {}
+        self._label = label
 
     async def set_aside(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            content = self._blobs.take(key)
-            if content is not None:
-                self.aside[key] = content
+        await self._blobs.trash(keys, label=self._label)
 
 
 class _OpenBytes:
@@ -133,15 +141,28 @@ class _OpenBytes:
 
 
 class InMemoryBlobs:
-    """Blobs; `contents` is theirs to damage. While `failure` is set, everything raises it."""
+    """Blobs; `contents` is theirs to damage. While `failure` is set, everything raises it.
+
+    While `keeps_what_it_has`, what is put over equal bytes is not looked at, as by a store that
+    believes the checksum it has noted; unless it is put anew.
+    """
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
+        self.trashed: dict[str, dict[str, bytes]] = {}
         self.failure: MediaError | None = None
+        self.keeps_what_it_has = False
+        self.written_at: dict[str, datetime] = {}
 
-    async def put(self, key: str, staged: StagedFile) -> None:
+    async def put_ahead(self, key: str, staged: StagedFile) -> None:
         self._check(key)
         await staged.flush()
+
+    async def put(self, key: str, staged: StagedFile, *, anew: bool = False) -> None:
+        self._check(key)
+        await staged.flush()
+        if self.keeps_what_it_has and not anew and key in self.contents:
+            return
         self.contents[key] = staged.path.read_bytes()
 
     @asynccontextmanager
@@ -156,24 +177,83 @@ class InMemoryBlobs:
         finally:
             file.close()
 
+    async def check(self, key: str, *, size_bytes: int, sha256: Sha256) -> None:
+        self._verified(key, size_bytes, sha256)
+
+    async def presigned_url(
+        self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
+    ) -> str | None:
+        return None
+
     @asynccontextmanager
     async def deleting(self) -> AsyncIterator[InMemoryDeletion]:
-        deletion = InMemoryDeletion(self)
+        label = new_label(DELETING, datetime.now(UTC))
         try:
-            yield deletion
+            yield InMemoryDeletion(self, label)
         except BaseException:
-            self.contents = deletion.aside | self.contents
+            self._restore(label)
             raise
+        self.trashed.pop(label, None)
 
-    def take(self, key: str) -> bytes | None:
-        self._check(key)
-        return self.contents.pop(key, None)
+    async def trash(self, keys: Iterable[str], *, label: str) -> None:
+        labelled_at(label)
+        for key in keys:
+            self._check(key)
+            if key in self.contents:
+                self.trashed.setdefault(label, {})[key] = self.contents.pop(key)
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def labels(self) -> list[str]:
+        self._fail_if_told()
+        return sorted(self.trashed)
+
+    async def restore(self, label: str) -> list[str]:
+        self._fail_if_told()
+        labelled_at(label)
+        return self._restore(label)
+
+    async def empty_trash(self, *, before: datetime) -> int:
+        self._fail_if_told()
+        old = [
+            label
+            for label in self.trashed
+            if not is_of_deletion(label) and labelled_at(label) < before
+        ]
+        return sum(len(self.trashed.pop(label)) for label in old)
+
+    async def discard_trashed(self, source: Sha256) -> int:
+        self._fail_if_told()
+        found = [
+            (label, key)
+            for label, aside in self.trashed.items()
+            for key in aside
+            if (parse_key(key) or ("",))[0] == source
+        ]
+        for label, key in found:
+            del self.trashed[label][key]
+            if not self.trashed[label]:
+                del self.trashed[label]
+        return len(found)
+
+    async def discard_abandoned_uploads(self, *, before: datetime) -> int:
+        self._fail_if_told()
+        return 0
+
+    async def objects(self, prefix: str) -> AsyncIterator[StoredObject]:
+        self._fail_if_told()
         if not re.fullmatch(r"(originals|renditions)/([0-9a-f]{2}/){0,2}", prefix):
             raise ValueError(f"not a folder of blobs: {prefix!r}")
-        for key in [key for key in self.contents if key.startswith(prefix)]:
-            yield key
+        for key in sorted(key for key in self.contents if key.startswith(prefix)):
+            if parse_key(key) and key in self.contents:
+                yield StoredObject(
+                    key=key,
+                    size_bytes=len(self.contents[key]),
+                    written_at=self.written_at.get(key, LONG_AGO),
+                )
+
+    def _restore(self, label: str) -> list[str]:
+        aside = self.trashed.pop(label, {})
+        self.contents = aside | self.contents
+        return sorted(aside)
 
     def _verified(self, key: str, size_bytes: int, sha256: Sha256) -> bytes:
         self._check(key)
@@ -184,9 +264,12 @@ class InMemoryBlobs:
             raise MediaDamaged
         return content
 
-    def _check(self, key: str) -> None:
+    def _fail_if_told(self) -> None:
         if self.failure:
             raise self.failure
+
+    def _check(self, key: str) -> None:
+        self._fail_if_told()
         sha256, recipe = parse_key(key) or (Sha256(""), "")
         made = rendition_key(sha256, recipe) if recipe else original_key(sha256)
         if not sha256 or key != made:

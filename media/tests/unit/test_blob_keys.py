@@ -3,10 +3,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from fakes.samples import a_blob, a_media, a_stored_rendition, sha256_of
+from fakes.samples import NOON, a_blob, a_media, a_stored_rendition, sha256_of
 from media_service.core.blobs import (
+    DELETING,
     content_lock,
     developing_lock,
+    is_of_deletion,
+    key_named,
+    labelled_at,
+    new_label,
     original_key,
     parse_key,
     rendition_key,
@@ -45,6 +50,32 @@ def test_keys_can_be_told_again() -> None:
 )
 def test_keys_of_other_shapes_are_not_ours(key: str) -> None:
     assert parse_key(key) is None
+
+
+def test_a_name_tells_its_key() -> None:
+    for key in (a_blob().key, a_stored_rendition().key):
+        assert key_named(key.rpartition("/")[2]) == key
+    for name in ("", "readme.txt", f"{SHA}.", f"{SHA}.TMP", SHA[:-1]):
+        assert key_named(name) is None
+
+
+def test_a_label_tells_when_it_was_made() -> None:
+    label = new_label("fsck", NOON)
+
+    assert labelled_at(label) == NOON
+    assert label.startswith("fsck-20300101t120000-")
+    assert new_label("fsck", NOON) != label
+
+
+def test_what_deletions_set_aside_is_told_from_the_rest_of_the_trash() -> None:
+    assert is_of_deletion(new_label(DELETING, NOON))
+    assert not is_of_deletion(new_label("fsck", NOON))
+
+
+@pytest.mark.parametrize("kind", ["", "Fsck", "a-b", "../x", "x" * 17])
+def test_the_kind_of_a_label_is_one_word(kind: str) -> None:
+    with pytest.raises(ValueError):
+        new_label(kind, NOON)
 
 
 def test_locks_are_signed_64_bit_numbers() -> None:

@@ -11,15 +11,16 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from media_service.core.blobs import parse_key
+from media_service.core.blobs import DELETING, StoredObject, labelled_at, new_label, parse_key
+from media_service.core.errors import MediaDamaged
 from media_service.core.media import Sha256
 from media_service.core.ports import OpenBlob, StagedFile
-from media_service.infra.blobs.deletion import TRASH, LocalDeletion, checked_key
 from media_service.infra.blobs.disk import (
     FOLDER_MODE,
     Disk,
@@ -28,6 +29,7 @@ from media_service.infra.blobs.disk import (
     open_disk,
 )
 from media_service.infra.blobs.reading import LargeFile, read_small
+from media_service.infra.blobs.trash import TRASH, LocalDeletion, LocalTrash, checked_key
 from media_service.infra.blobs.verified import RecentBytes, Verdicts, VerifiedBytes, Wanted
 
 _KINDS = ("originals", "renditions")
@@ -55,8 +57,23 @@ class LocalBlobs:
         self._verdicts = Verdicts(max_entries=_MAX_VERDICTS, clock=clock)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._lasting: set[str] = set()
+        self._trash = LocalTrash(folder, disk=disk, forget=self._recent.drop)
 
-    async def put(self, key: str, staged: StagedFile) -> None:
+    async def put_ahead(self, key: str, staged: StagedFile) -> None:
+        """Make the staged bytes last, so that `put` only has to move them.
+
+        Raises StorageFull, StorageUnavailable.
+        """
+        self._path(key)
+        await staged.flush()
+
+    async def put(
+        self,
+        key: str,
+        staged: StagedFile,
+        *,
+        anew: bool = False,  # noqa: ARG002 - it always is
+    ) -> None:
         """Return once the staged bytes lie under the key and survive a power cut.
 
         The staged file must be on the same file system; it is moved away.
@@ -85,10 +102,30 @@ class LocalBlobs:
         async with self._large(Wanted(key, size_bytes, sha256)):
             yield self._path(key)
 
+    async def check(self, key: str, *, size_bytes: int, sha256: Sha256) -> None:
+        """Read every byte from the disk. Raises MediaDamaged, StorageUnavailable."""
+        file = LargeFile(self._disk, verdicts=self._verdicts)
+        try:
+            await file.check(self._path(key), Wanted(key, size_bytes, sha256))
+        except MediaDamaged:
+            self._recent.drop(key)
+            self._verdicts.drop(key)
+            raise
+        finally:
+            file.close()
+
+    async def presigned_url(
+        self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
+    ) -> str | None:
+        """None: there is no way to a file but through us."""
+        del key, content_type, disposition, expires_in
+        return None
+
     @asynccontextmanager
     async def deleting(self) -> AsyncIterator[LocalDeletion]:
         """A deletion that happens when its context ends, or not at all if that raises."""
-        deletion = LocalDeletion(self._folder, disk=self._disk, forget=self._recent.drop)
+        label = new_label(DELETING, datetime.now(UTC))
+        deletion = LocalDeletion(self._trash, label=label)
         try:
             yield deletion
         except BaseException:
@@ -96,18 +133,46 @@ class LocalBlobs:
             raise
         await deletion.finish()
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Every key in the folder, listed as the caller comes to it."""
+    async def trash(self, keys: Iterable[str], *, label: str) -> None:
+        """Take the keys' bytes away, into the trash."""
+        labelled_at(label)
+        for key in keys:
+            await self._trash.move_out(key, label=label)
+
+    async def labels(self) -> list[str]:
+        """Every label that something in the trash has."""
+        return await self._trash.labels()
+
+    async def restore(self, label: str) -> list[str]:
+        """Put back what has this label, where nothing has taken its place; its keys."""
+        return await self._trash.move_back(label)
+
+    async def empty_trash(self, *, before: datetime) -> int:
+        """Let go for good what was put there before this moment, but for deletions."""
+        return await self._trash.empty(before=before)
+
+    async def discard_trashed(self, source: Sha256) -> int:
+        """Let go for good the original of this hash and its renditions, whatever their label."""
+        return await self._trash.discard(source)
+
+    async def discard_abandoned_uploads(self, *, before: datetime) -> int:
+        """Nothing: what is not whole lies in staging."""
+        del before
+        return 0
+
+    async def objects(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Everything in the folder, in the order of the keys, listed as the caller comes to it."""
         if not _FOLDER.fullmatch(prefix):
             raise ValueError(f"not a folder of blobs: {prefix!r}")
         folders = [prefix]
         while folders:
             folder = folders.pop()
-            for name in await self._disk.run(_list, self._folder / folder):
-                if parse_key(folder + name):
-                    yield folder + name
-                elif _FOLDER.fullmatch(f"{folder}{name}/"):
-                    folders.append(f"{folder}{name}/")
+            names = await self._disk.run(_list, self._folder / folder)
+            if keys := [key for name in names if parse_key(key := folder + name)]:
+                for found in await self._disk.run(_describe, self._folder, keys):
+                    yield found
+            inner = (f"{folder}{name}/" for name in reversed(names))
+            folders += [path for path in inner if _FOLDER.fullmatch(path)]
 
     @asynccontextmanager
     async def _opening(self, wanted: Wanted) -> AsyncIterator[OpenBlob]:
@@ -185,7 +250,17 @@ async def open_local_blobs(
 
 def _list(folder: Path) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names are all we need
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _describe(folder: Path, keys: list[str]) -> list[StoredObject]:
+    """The objects of these keys that are still there."""
+    found = []
+    for key in keys:
+        with suppress(FileNotFoundError):
+            stat = (folder / key).stat()
+            written_at = datetime.fromtimestamp(stat.st_mtime, UTC)
+            found.append(StoredObject(key=key, size_bytes=stat.st_size, written_at=written_at))
+    return found

@@ -52,6 +52,20 @@ class LargeFile:
         stamp = await self._disk.run(self._open, path, wanted)
         if self._verdicts.is_right(wanted, stamp):
             return
+        await self._hash(wanted)
+        if stamp == Stamp.of(self._descriptor):
+            self._verdicts.remember(wanted, stamp)
+
+    async def check(self, path: Path, wanted: Wanted) -> None:
+        """Hash what lies on the disk, and not what the kernel remembers of it.
+
+        Raises MediaDamaged, StorageUnavailable. Whatever happens, `close` it.
+        """
+        await self._disk.run(self._open, path, wanted)
+        await self._disk.run(_forget_pages, self._descriptor)
+        await self._hash(wanted)
+
+    async def _hash(self, wanted: Wanted) -> None:
         hasher = hashlib.sha256()
         # In steps, so that a few large files don't keep all threads from the small ones.
         for start in range(0, wanted.size_bytes, _HASHED_AT_ONCE_BYTES):
@@ -59,8 +73,6 @@ class LargeFile:
             await self._disk.run(hash_bytes, self._descriptor, hasher, start=start, end=end)
         if hasher.hexdigest() != wanted.sha256:
             raise _damaged(wanted, "its hash is another")
-        if stamp == Stamp.of(self._descriptor):
-            self._verdicts.remember(wanted, stamp)
 
     def at_hand(self, start: int, length: int) -> bytes | None:  # noqa: ARG002 - the port's
         """Nothing is: it lies on the disk."""
@@ -106,6 +118,10 @@ def _open(path: Path, wanted: Wanted) -> int:
         os.close(descriptor)
         raise _damaged(wanted, f"it has {found} bytes, not {wanted.size_bytes}")
     return descriptor
+
+
+def _forget_pages(descriptor: int) -> None:
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _damaged(wanted: Wanted, why: str) -> MediaDamaged:

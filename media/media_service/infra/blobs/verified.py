@@ -146,3 +146,8 @@ class Verdicts:
         self._right.move_to_end(entry)
         if len(self._right) > self._max_entries:
             self._right.popitem(last=False)
+
+    def drop(self, key: str) -> None:
+        """Forget what was found of any file under this key."""
+        for entry in [entry for entry in self._right if entry[0] == key]:
+            del self._right[entry]
