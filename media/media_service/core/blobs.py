@@ -55,7 +55,7 @@ class StoredRendition:
     @property
     def key(self) -> str:
         """Where its bytes lie in the blob store."""
-        return rendition_key(self.source, self.recipe_key)
+        return rendition_key(self.source, self.recipe_key, checksum=self.checksum)
 
     def as_made(self, planned: Rendition) -> Rendition:
         """The planned rendition, with the sizes it really has."""
@@ -66,12 +66,15 @@ class StoredRendition:
 
 def original_key(sha256: Sha256) -> str:
     """Where an original's bytes lie: `originals/ab/cd/abcd…`."""
-    return f"originals/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+    return f"{_folder('originals', sha256)}{sha256}"
 
 
-def rendition_key(source: Sha256, recipe_key: str) -> str:
-    """Where a rendition's bytes lie: `renditions/ab/cd/abcd….<recipe>`."""
-    return f"renditions/{source[:2]}/{source[2:4]}/{source}.{recipe_key}"
+def rendition_key(source: Sha256, recipe_key: str, *, checksum: Sha256) -> str:
+    """Where a rendition's bytes lie: `renditions/ab/cd/abcd….<recipe>.<16 digits of its hash>`.
+
+    Bytes that differ lie under keys that differ: who comes late never overwrites what a row names.
+    """
+    return f"{_folder('renditions', source)}{source}.{recipe_key}.{checksum[:16]}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,18 +102,25 @@ def stored(
     )
 
 
-_HASH = re.compile(r"[0-9a-f]{64}")
-_RECIPE_KEY = re.compile(r"[a-z0-9-]+")
+_NAME = re.compile(r"(?P<source>[0-9a-f]{64})(\.(?P<recipe>[a-z0-9-]+)(\.[0-9a-f]{16})?)?")
 
 
 def parse_key(key: str) -> tuple[Sha256, str] | None:
-    """The content hash and recipe (empty for an original) a key names; None if it is not ours."""
-    name, _, recipe_key = key.rpartition("/")[2].partition(".")
-    if not _HASH.fullmatch(name) or not _RECIPE_KEY.fullmatch(recipe_key or "-"):
+    """The content hash and recipe (empty for an original) a key names; None if it is not ours.
+
+    Renditions made before their keys carried a checksum are ours too: no row names them any more.
+    """
+    folder, slash, name = key.rpartition("/")
+    match = _NAME.fullmatch(name)
+    if match is None:
         return None
-    sha256 = Sha256(name)
-    made = rendition_key(sha256, recipe_key) if recipe_key else original_key(sha256)
-    return (sha256, recipe_key) if key == made else None
+    sha256, recipe_key = Sha256(match["source"]), match["recipe"] or ""
+    expected = _folder("renditions" if recipe_key else "originals", sha256)
+    return (sha256, recipe_key) if folder + slash == expected else None
+
+
+def _folder(kind: str, sha256: Sha256) -> str:
+    return f"{kind}/{sha256[:2]}/{sha256[2:4]}/"
 
 
 def key_named(name: str) -> str | None:

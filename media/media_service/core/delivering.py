@@ -96,7 +96,7 @@ class Delivering:
     async def _current(self, media: Media, rendition: Rendition) -> StoredRendition:
         if media.status is ProcessingStatus.FAILED:
             raise MediaFailed
-        known = self._developing.known(media.sha256, rendition.recipe)
+        known = self._developing.known(media, rendition.recipe)
         return known or (await self._developing.ensure(media))[rendition.recipe.key]
 
     def open(self, delivery: Delivery) -> Opening:

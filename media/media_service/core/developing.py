@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from media_service.core.blobs import (
@@ -18,11 +18,10 @@ from media_service.core.blobs import (
     StoredRendition,
     developing_lock,
     original_key,
-    rendition_key,
     stored,
 )
 from media_service.core.errors import DecoderUnavailable, MediaNotFound
-from media_service.core.media import Media, Sha256
+from media_service.core.media import Media, MediaId, Sha256
 from media_service.core.ports import Blobs, Codecs, Database, Rows, StagedFile, Staging
 from media_service.core.renditions import Recipe
 
@@ -69,11 +68,15 @@ class Developing:
         self._slots = asyncio.Semaphore(limits.at_once)
         self._waiting = 0
         self._sources: weakref.WeakValueDictionary[Sha256, _Source] = weakref.WeakValueDictionary()
-        self._known: OrderedDict[tuple[Sha256, str], StoredRendition] = OrderedDict()
+        self._known: OrderedDict[tuple[MediaId, str], StoredRendition] = OrderedDict()
 
-    def known(self, source: Sha256, recipe: Recipe) -> StoredRendition | None:
-        """A rendition this process remembers to have been made."""
-        return self._known.get((source, recipe.key))
+    def known(self, media: Media, recipe: Recipe) -> StoredRendition | None:
+        """A rendition this process remembers to have been made for this medium.
+
+        By medium, not by content: a content may be swept, uploaded anew and developed elsewhere,
+        but never while a medium holds it.
+        """
+        return self._known.get((media.id, recipe.key))
 
     async def ensure(
         self, media: Media, *, damaged: StoredRendition | None = None
@@ -87,7 +90,7 @@ class Developing:
         made = await self._made(self._database.latest, media.sha256, recipes, damaged)
         if len(made) < len(recipes):
             made = await self._queue(media.sha256, recipes, damaged)
-        self._remember(made.values())
+        self._remember(media.id, made)
         return made
 
     async def _made(
@@ -124,7 +127,8 @@ class Developing:
     async def _develop_missing(
         self, source: Sha256, recipes: Mapping[str, Recipe], damaged: StoredRendition | None
     ) -> dict[str, StoredRendition]:
-        async with self._database.transaction(developing_lock(source)) as rows:
+        lock = developing_lock(source)
+        async with self._blobs.deleting() as deletion, self._database.transaction(lock) as rows:
             made = await self._made(rows, source, recipes, damaged)
             missing = [recipe for key, recipe in recipes.items() if key not in made]
             if missing:
@@ -134,6 +138,8 @@ class Developing:
                 new = await self._develop(blob, missing)
                 await rows.renditions.put(new)
                 made |= {rendition.recipe_key: rendition for rendition in new}
+                # Others may remember what was replaced: only its absence tells them to look.
+                await deletion.set_aside(_replaced(damaged, by=new))
         return made
 
     async def _develop(self, blob: Blob, recipes: Sequence[Recipe]) -> list[StoredRendition]:
@@ -155,11 +161,17 @@ class Developing:
         self, source: Sha256, recipe: Recipe, file: StagedFile, size: tuple[int, int]
     ) -> StoredRendition:
         await file.absorb()
-        await self._blobs.put(rendition_key(source, recipe.key), file)
-        return stored(source, recipe, size_bytes=file.size_bytes, checksum=file.sha256, size=size)
+        made = stored(source, recipe, size_bytes=file.size_bytes, checksum=file.sha256, size=size)
+        await self._blobs.put(made.key, file)
+        return made
 
-    def _remember(self, made: Iterable[StoredRendition]) -> None:
-        for rendition in made:
-            self._known[rendition.source, rendition.recipe_key] = rendition
+    def _remember(self, media_id: MediaId, made: Mapping[str, StoredRendition]) -> None:
+        for recipe_key, rendition in made.items():
+            self._known[media_id, recipe_key] = rendition
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _replaced(damaged: StoredRendition | None, *, by: Sequence[StoredRendition]) -> list[str]:
+    """The key of what was damaged, if its place was taken by other bytes."""
+    return [damaged.key] if damaged and damaged.key not in {made.key for made in by} else []

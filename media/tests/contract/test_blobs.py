@@ -200,7 +200,7 @@ async def test_what_was_never_put_is_missing(storage: Storage) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_rendition_made_anew_replaces_the_old_one(storage: Storage, size: int) -> None:
-    key = rendition_key(sha256_of(b"source"), "fit-1x1-q85-jpeg-1")
+    key = rendition_key(sha256_of(b"source"), "fit-1x1-q85-jpeg-1", checksum=sha256_of(b"x"))
     old = await put(storage, some_bytes(size, seed=1), key)
     assert await read(storage, old) == old.content
 
@@ -212,7 +212,7 @@ async def test_a_rendition_made_anew_replaces_the_old_one(storage: Storage, size
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_reader_keeps_what_it_opened(storage: Storage, size: int) -> None:
-    key = rendition_key(sha256_of(b"source"), "fit-1x1-q85-jpeg-1")
+    key = rendition_key(sha256_of(b"source"), "fit-1x1-q85-jpeg-1", checksum=sha256_of(b"x"))
     old = await put(storage, some_bytes(size, seed=1), key)
 
     async with opened(storage, old) as blob:
@@ -261,7 +261,7 @@ async def test_keys_are_those_in_the_folder(storage: Storage) -> None:
     originals = {(await put(storage, bytes([n]))).key for n in range(20)}
     source = sha256_of(b"source")
     renditions = {
-        (await put(storage, b"x", rendition_key(source, recipe))).key
+        (await put(storage, b"x", rendition_key(source, recipe, checksum=sha256_of(b"x")))).key
         for recipe in ("fit-1x1-q85-jpeg-1", "crop-1x1-q85-webp-moving-1")
     }
 
@@ -301,6 +301,7 @@ NOT_KEYS = [
     f"originals/{SHA256[:2]}/{SHA256[2:4]}/{SHA256}.recipe",
     f"renditions/{SHA256[:2]}/{SHA256[2:4]}/{SHA256}",
     f"renditions/{SHA256[:2]}/{SHA256[2:4]}/{SHA256}.../../x",
+    f"renditions/{SHA256[:2]}/{SHA256[2:4]}/{SHA256}.recipe.{'0' * 15}",
     f"staging/{SHA256[:2]}/{SHA256[2:4]}/{SHA256}",
     original_key(SHA256) + "\n",
     original_key(SHA256) + "\0",

@@ -74,6 +74,12 @@ class InMemoryDatabase:
         self.is_away = True
         self._starts += 1
 
+    def end_sessions(self) -> None:
+        """End every transaction under way, and with it its locks."""
+        self._starts += 1
+        self._rows.release_all()
+        self._advisory.release_all()
+
     def come_back(self) -> None:
         """Answer again."""
         self.is_away = False
@@ -143,6 +149,10 @@ class _Locks:
             lock = self._locks.setdefault(name, asyncio.Lock())
             await lock.acquire()
             held[name] = lock
+
+    def release_all(self) -> None:
+        for session in list(self._held):
+            self.release(session)
 
     def release(self, session: _Session) -> None:
         for lock in self._held.pop(session, {}).values():

@@ -47,7 +47,8 @@ class ScriptedCodecs:
     """Keeps `core.ports.Codecs`.
 
     `inspect_error` and `develop_error` are raised while they are set; `gate` holds everything up
-    while it is closed. `inspected` and `developed` tell what was asked for.
+    while it is closed. `inspected` and `developed` tell what was asked for. Another `engine`
+    makes other bytes of the same recipe.
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class ScriptedCodecs:
         self.inspected: list[Path] = []
         self.developed: list[list[str]] = []
         self.known_formats = frozenset(Format)
+        self.engine = ""
 
     def formats(self) -> frozenset[Format]:
         """What `known_formats` says."""
@@ -83,7 +85,7 @@ class ScriptedCodecs:
         content = source.read_bytes()
         told = self.inspection or _told_by(content)
         for recipe, path in targets:
-            path.write_bytes(developed_bytes(content, recipe))
+            path.write_bytes(developed_bytes(content, recipe) + self.engine.encode())
         return [recipe.size_of(told.width, told.height) for recipe, _ in targets]
 
 

@@ -23,13 +23,20 @@ SHA = sha256_of("content")
 
 def test_originals_and_renditions_lie_under_their_hash() -> None:
     assert original_key(SHA) == f"originals/{SHA[:2]}/{SHA[2:4]}/{SHA}"
-    assert rendition_key(SHA, "fit-1") == f"renditions/{SHA[:2]}/{SHA[2:4]}/{SHA}.fit-1"
+    made = rendition_key(SHA, "fit-1", checksum=sha256_of("made"))
+    assert made == f"renditions/{SHA[:2]}/{SHA[2:4]}/{SHA}.fit-1.{sha256_of('made')[:16]}"
 
 
 def test_keys_can_be_told_again() -> None:
     assert parse_key(a_blob().key) == (a_blob().sha256, "")
     rendition = a_stored_rendition()
     assert parse_key(rendition.key) == (rendition.source, rendition.recipe_key)
+
+
+def test_keys_of_renditions_without_a_checksum_are_still_ours() -> None:
+    before = f"renditions/{SHA[:2]}/{SHA[2:4]}/{SHA}.fit-1"
+
+    assert parse_key(before) == (SHA, "fit-1")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +52,9 @@ def test_keys_can_be_told_again() -> None:
         f"renditions/ab/cd/{SHA}.",
         f"renditions/ab/cd/{SHA}.fit/../x",
         f"renditions/ab/cd/{SHA}.tmp~",
+        f"renditions/{SHA[:2]}/{SHA[2:4]}/{SHA}.fit-1.0123456789abcde",
+        f"renditions/{SHA[:2]}/{SHA[2:4]}/{SHA}.fit-1.0123456789abcdef0",
+        f"renditions/{SHA[:2]}/{SHA[2:4]}/{SHA}.fit-1.0123456789abcdef.x",
         f"originals/ab/cd/{SHA}\n",
     ],
 )

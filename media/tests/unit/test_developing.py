@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from datetime import timedelta
 
 import pytest
-from fakes.samples import ALICE, BOB
+from fakes.samples import ALICE, BOB, sha256_of
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
 from media_service.core.blobs import StoredRendition, original_key
@@ -103,11 +104,11 @@ async def test_recipes_that_several_renditions_share_are_made_once(fake: FakeSer
 async def test_what_was_made_is_remembered(fake: FakeService) -> None:
     media = await fake.upload()
     recipe = media.renditions[0].recipe
-    assert fake.developing.known(media.sha256, recipe) is None
+    assert fake.developing.known(media, recipe) is None
 
     await fake.developing.ensure(media)
 
-    assert fake.developing.known(media.sha256, recipe) == _stored(fake, media)
+    assert fake.developing.known(media, recipe) == _stored(fake, media)
 
 
 async def test_what_another_process_made_is_found(fake: FakeService) -> None:
@@ -117,7 +118,7 @@ async def test_what_another_process_made_is_found(fake: FakeService) -> None:
     await other.developing.ensure(media)
 
     assert other.codecs.developed == []
-    assert other.developing.known(media.sha256, media.renditions[0].recipe)
+    assert other.developing.known(media, media.renditions[0].recipe)
 
 
 async def test_a_damaged_rendition_alone_is_made_anew(fake: FakeService) -> None:
@@ -163,6 +164,63 @@ async def test_damage_that_another_process_replaced_is_not_made_again(fake: Fake
 
     assert made[replaced.recipe_key] == replaced
     assert len(fake.codecs.developed) == 1
+
+
+async def test_bytes_that_replace_damaged_ones_take_them_away(fake: FakeService) -> None:
+    """As when the decoder was renewed since: other processes must not serve what they remember."""
+    media = await fake.upload_done()
+    healthy = _stored(fake, media)
+    damaged = dataclasses.replace(healthy, checksum=sha256_of("older"))
+    fake.database.renditions[media.sha256, damaged.recipe_key] = damaged
+    fake.blobs.contents[damaged.key] = b"older"
+
+    await fake.developing.ensure(media, damaged=damaged)
+
+    assert damaged.key not in fake.blobs.contents
+    assert fake.blobs.contents[healthy.key] == developed_bytes(
+        picture(), media.renditions[0].recipe
+    )
+
+
+async def test_a_late_developer_neither_overwrites_nor_hides_what_was_committed(
+    fake: FakeService,
+) -> None:
+    """As a worker that was stopped: its connection is gone, another has its lock and the row."""
+    media = await fake.upload()
+    late, other = fake_service(beside=fake), fake_service(beside=fake)
+    late.codecs.engine = "late"
+
+    async def meanwhile() -> None:
+        fake.database.before.clear()
+        fake.database.end_sessions()
+        await other.developing.ensure(media)
+
+    fake.database.before["commit"] = meanwhile
+    with pytest.raises(DatabaseUnavailable):
+        await late.developing.ensure(media)
+
+    for rendition in media.renditions:
+        stored = _stored(fake, media, rendition.name)
+        assert fake.blobs.contents[stored.key] == developed_bytes(picture(), rendition.recipe)
+    orphans = await fake.service.housekeeping.collect_orphans()
+    assert orphans == len(media.renditions)
+
+
+async def test_what_was_remembered_of_a_content_is_not_served_after_it_was_swept(
+    fake: FakeService,
+) -> None:
+    old = await fake.upload_done(picture())
+    await fake.developing.ensure(old)
+    other = fake_service(beside=fake)
+    other.codecs.engine = "newer"
+    await other.service.deleting.delete(old.id, user=old.owner)
+    await other.service.housekeeping.sweep(grace=timedelta())
+
+    new = await other.upload_done(picture())
+
+    recipe = new.renditions[0].recipe
+    assert fake.developing.known(new, recipe) is None
+    assert (await fake.developing.ensure(new))[recipe.key] == _stored(fake, new)
 
 
 async def test_a_damaged_original_is_told(fake: FakeService) -> None:
@@ -215,7 +273,7 @@ async def test_a_full_store_shows_no_rendition(fake: FakeService) -> None:
         await fake.developing.ensure(media)
 
     assert fake.database.renditions == {}
-    assert fake.developing.known(media.sha256, media.renditions[0].recipe) is None
+    assert fake.developing.known(media, media.renditions[0].recipe) is None
 
 
 async def test_a_commit_that_fails_shows_no_rendition(fake: FakeService) -> None:
@@ -229,7 +287,7 @@ async def test_a_commit_that_fails_shows_no_rendition(fake: FakeService) -> None
         await fake.developing.ensure(media)
 
     assert fake.database.renditions == {}
-    assert fake.developing.known(media.sha256, media.renditions[0].recipe) is None
+    assert fake.developing.known(media, media.renditions[0].recipe) is None
 
 
 async def test_a_caller_who_leaves_lets_the_next_develop(fake: FakeService) -> None:

@@ -202,7 +202,7 @@ async def test_a_story_s_bytes_have_their_grace_too(fake: FakeService) -> None:
 async def test_bytes_without_a_row_are_removed(fake: FakeService) -> None:
     orphans = [
         original_key(sha256_of("nobody's")),
-        rendition_key(sha256_of("nobody's"), "fit-1x1-q1-jpeg-1"),
+        rendition_key(sha256_of("nobody's"), "fit-1x1-q1-jpeg-1", checksum=sha256_of("bytes")),
     ]
     fake.blobs.contents = dict.fromkeys(orphans, b"bytes")
 
@@ -226,7 +226,33 @@ async def test_a_rendition_that_no_row_names_is_removed_from_beside_those_that_o
 ) -> None:
     media = await fake.upload_done()
     before = dict(fake.blobs.contents)
-    fake.blobs.contents[rendition_key(media.sha256, "fit-1x1-q1-jpeg-1")] = b"bytes"
+    orphan = rendition_key(media.sha256, "fit-1x1-q1-jpeg-1", checksum=sha256_of("bytes"))
+    fake.blobs.contents[orphan] = b"bytes"
+
+    assert await fake.service.housekeeping.collect_orphans() == 1
+
+    assert fake.blobs.contents == before
+
+
+async def test_what_a_late_developer_leaves_is_removed_from_beside_what_was_committed(
+    fake: FakeService,
+) -> None:
+    media = await fake.upload_done()
+    before = dict(fake.blobs.contents)
+    recipe = media.renditions[0].recipe.key
+    late = rendition_key(media.sha256, recipe, checksum=sha256_of("late"))
+    fake.blobs.contents[late] = b"late"
+
+    assert await fake.service.housekeeping.collect_orphans() == 1
+
+    assert fake.blobs.contents == before
+
+
+async def test_renditions_under_keys_without_a_checksum_are_removed(fake: FakeService) -> None:
+    media = await fake.upload_done()
+    before = dict(fake.blobs.contents)
+    made = fake.database.renditions[media.sha256, media.renditions[0].recipe.key]
+    fake.blobs.contents[made.key.rpartition(".")[0]] = fake.blobs.contents[made.key]
 
     assert await fake.service.housekeeping.collect_orphans() == 1
 
