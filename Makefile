@@ -5,7 +5,7 @@ BIN := .venv/bin
 DISTRIBUTIONS := proto client embedded media users
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench proto migrate pins clean
+.PHONY: help setup run test check bench proofs proto migrate pins clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ check: setup ## Format, lint, types, import contracts, contract of the API
 
 bench: setup ## Measure what the README claims; a table, and benchmarks/results/*.json
 	$(BIN)/python -m benchmarks $(ARGS)
+
+proofs: setup ## Break the real service in every way we know and count what is lost (ARGS=NAME)
+	$(BIN)/python -m proofs $(ARGS)
 
 proto: setup ## Generate the Python code of the contract
 	$(BIN)/python proto/generate.py

@@ -1,0 +1,1 @@
+"""Proofs: the real service, broken on purpose, and a count of what was lost."""

@@ -1,0 +1,58 @@
+"""`python -m proofs [--quick] [--seed N] [NAME…]`: proves all, or what is named."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+from proofs.outcomes import CannotRun, Outcome, Prove, Run, Stopwatch, Verdict
+from proofs.reports import keep, table
+
+PROOFS: dict[str, Prove] = {}
+_GOOD = frozenset({Verdict.PROVED, Verdict.SKIPPED})
+
+
+def main() -> None:
+    """Prove, print a table; keep what full runs found. Ends with 1 if anything was lost."""
+    asked = _arguments()
+    unknown = set(asked.names) - set(PROOFS)
+    if unknown:
+        sys.exit(f"no such proof: {', '.join(unknown)}; there are {', '.join(PROOFS)}")
+    outcomes: list[Outcome] = []
+    for name in asked.names or PROOFS:
+        found = prove(name, is_quick=asked.quick, seed=asked.seed)
+        if not asked.quick:
+            keep(name, found, seed=asked.seed)
+        outcomes += found
+    print(table(outcomes))
+    sys.exit(any(one.verdict not in _GOOD for one in outcomes))
+
+
+def prove(name: str, *, is_quick: bool, seed: int) -> list[Outcome]:
+    """Run one proof. One that fails to come to an end has lost."""
+    print(f"proving {name} …", file=sys.stderr, flush=True)
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory(prefix="mediad-proof-") as folder:
+        Path(folder).chmod(0o755)
+        try:
+            found = PROOFS[name](Run(Path(folder), is_quick, seed))
+        except CannotRun as why:
+            found = [Outcome(proof=name, invariant="", skipped=str(why))]
+    return [
+        one if one.seconds else dataclasses.replace(one, seconds=watch.seconds) for one in found
+    ]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m proofs", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="proofs (default: all)")
+    parser.add_argument("--quick", action="store_true", help="a few rounds; nothing is kept")
+    parser.add_argument("--seed", type=int, default=1, help="where chance begins")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
