@@ -125,10 +125,11 @@ def _folder(kind: str, sha256: Sha256) -> str:
 
 def key_named(name: str) -> str | None:
     """The key whose last part is this name; None if none of ours ends so."""
-    source, _, recipe_key = name.partition(".")
-    sha256 = Sha256(source)
-    key = rendition_key(sha256, recipe_key) if recipe_key else original_key(sha256)
-    return key if parse_key(key) and key.endswith(f"/{name}") else None
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    kind = "renditions" if match["recipe"] else "originals"
+    return f"{_folder(kind, Sha256(match['source']))}{name}"
 
 
 _LABEL = re.compile(r"([a-z]{1,16})-([0-9]{8}t[0-9]{6})-[0-9a-f]{8}")

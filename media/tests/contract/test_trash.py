@@ -59,7 +59,9 @@ async def test_what_is_trashed_is_gone_until_it_is_restored(storage: Storage, si
 
 async def test_a_label_brings_back_its_own_and_nothing_else(storage: Storage) -> None:
     original = await put(storage, b"one")
-    rendition = await put(storage, b"two", rendition_key(original.sha256, "fit-1"))
+    rendition = await put(
+        storage, b"two", rendition_key(original.sha256, "fit-1", checksum=sha256_of(b"two"))
+    )
     other = await put(storage, b"three")
     await storage.blobs.trash([original.key, rendition.key], label=LABEL)
     await storage.blobs.trash([other.key], label=OTHER_LABEL)
@@ -88,7 +90,7 @@ async def test_one_key_lies_in_the_trash_under_several_labels(storage: Storage) 
 
 
 async def test_what_was_put_again_meanwhile_stays(storage: Storage) -> None:
-    key = rendition_key(sha256_of(b"source"), "fit-1")
+    key = rendition_key(sha256_of(b"source"), "fit-1", checksum=sha256_of(b"x"))
     await put(storage, b"old", key)
     await storage.blobs.trash([key], label=LABEL)
     new = await put(storage, b"new", key)
@@ -154,7 +156,9 @@ async def test_a_deletion_that_is_over_leaves_no_label(storage: Storage) -> None
 
 async def test_a_content_is_discarded_from_every_label(storage: Storage) -> None:
     original = await put(storage, b"one")
-    rendition = await put(storage, b"two", rendition_key(original.sha256, "fit-1"))
+    rendition = await put(
+        storage, b"two", rendition_key(original.sha256, "fit-1", checksum=sha256_of(b"two"))
+    )
     other = await put(storage, b"three")
     await storage.blobs.trash([original.key, other.key], label=LABEL)
     await storage.blobs.trash([rendition.key], label=OTHER_LABEL)
