@@ -8,10 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from proofs import power_cuts
 from proofs.outcomes import CannotRun, Outcome, Prove, Run, Stopwatch, Verdict
 from proofs.reports import keep, table
 
-PROOFS: dict[str, Prove] = {}
+PROOFS: dict[str, Prove] = {
+    "power_cuts": power_cuts.prove,
+}
 _GOOD = frozenset({Verdict.PROVED, Verdict.SKIPPED})
 
 

@@ -31,6 +31,14 @@ class Ledger:
     """A deletion was asked for and not answered: they may be there or not."""
 
     @property
+    def acknowledged(self) -> int:
+        """How many uploads and deletions were."""
+        return len(self.uploaded) + len(self.deleted)
+
+    def __str__(self) -> str:
+        return f"{len(self.uploaded)} uploads and {len(self.deleted)} deletions acknowledged"
+
+    @property
     def held(self) -> dict[str, str]:
         """What must be there."""
         gone = self.deleted | self.in_doubt

@@ -23,6 +23,8 @@ from tests.e2e.processes import Mediad, stub
 
 _NAME = re.compile(r"([0-9a-f]{64})(?:\.([a-z0-9-]+)(?:\.([0-9a-f]{16}))?)?")
 _BATCH = 100
+_PATIENCE = (0, 2, 4, 8)
+"""Jobs may be writing meanwhile: only what is still wrong after these seconds is."""
 _JOBS_SECONDS = 60
 
 _STUCK = """
@@ -53,6 +55,11 @@ class Findings:
         """How many things are wrong."""
         return sum(len(found) for found in dataclasses.astuple(self))
 
+    def add(self, others: Findings) -> None:
+        """Take in what was found at another time."""
+        for field in dataclasses.fields(self):
+            getattr(self, field.name).extend(getattr(others, field.name))
+
     def __str__(self) -> str:
         found = {name: value for name, value in dataclasses.asdict(self).items() if value}
         return ", ".join(f"{len(v)} {name} ({v[0]} …)" for name, v in found.items()) or "nothing"
@@ -64,11 +71,17 @@ async def judge(mediad: Mediad, ledger: Ledger, *, reading: int | None = None) -
     `reading` bounds how many of the last uploads are read over HTTP; all are asked for and their
     originals hashed.
     """
-    findings = Findings()
-    await ask(mediad, ledger, findings, reading=reading)
-    await sweep(mediad)
-    async with open_database(mediad) as url:
-        await compare(url, blob_folder(mediad), findings, ledger)
+    answered = Findings()
+    await ask(mediad, ledger, answered, reading=reading)
+    for wait in _PATIENCE:
+        await asyncio.sleep(wait)
+        await sweep(mediad)
+        findings = Findings()
+        async with open_database(mediad) as url:
+            await compare(url, blob_folder(mediad), findings, ledger)
+        if not findings.wrong:
+            break
+    findings.add(answered)
     return findings
 
 
@@ -110,13 +123,18 @@ async def sweep(mediad: Mediad) -> None:
 
 def open_database(mediad: Mediad) -> Any:
     """The database of a service, which may run or not."""
-    return open_postgres(mediad.folder / "data" / "postgres")
+    return open_postgres(data_folder(mediad) / "postgres")
 
 
 def blob_folder(mediad: Mediad) -> Path:
     """Where a service's bytes lie."""
     url = mediad.environment.get("MEDIAD_STORAGE_URL", "")
-    return Path(url.removeprefix("file://")) if url else mediad.folder / "data" / "blobs"
+    return Path(url.removeprefix("file://")) if url else data_folder(mediad) / "blobs"
+
+
+def data_folder(mediad: Mediad) -> Path:
+    """Where a service keeps everything that has no URL."""
+    return Path(mediad.environment["MEDIAD_DATA_DIR"])
 
 
 async def compare(url: str, folder: Path, findings: Findings, ledger: Ledger) -> None:

@@ -36,6 +36,8 @@ class Served:
     module: ClassVar[str]
     prefix: ClassVar[str]
     """What the names of its settings begin with."""
+    launcher: tuple[str, ...] = ()
+    """A program that serves the service in its own place, such as a tracer."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -53,6 +55,10 @@ class Served:
         return self._process.pid
 
     @property
+    def is_started(self) -> bool:
+        return self._process is not None
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
@@ -67,7 +73,7 @@ class Served:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, "serve"],
+                [*self.launcher, sys.executable, "-m", self.module, "serve"],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
