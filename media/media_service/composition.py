@@ -133,7 +133,6 @@ async def open_media_service(settings: Settings) -> AsyncIterator[Opened]:
                 staging=staging,
                 blobs=blobs,
                 deleting=deleting,
-                clock=now,
                 grace=settings.delete_grace,
             ),
             links=links,

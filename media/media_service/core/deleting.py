@@ -35,7 +35,7 @@ class Deleting:
             current = (await rows.media.find([media.id])).get(media.id)
             if current is None or current.deleted_at is not None:
                 return
-            now = self._clock()
+            now = await rows.now()
             await rows.media.update(current.deleted(now), revision=current.revision)
             await rows.blobs.condemn_unheld(current.sha256, now=now)
         await self._cache.drop([media.id])

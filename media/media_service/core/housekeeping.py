@@ -3,7 +3,8 @@
 Every removal takes the lock that uploads and developers of the same content take, and looks
 again under it; so the sweep may run at any time, in any number of processes. A lock ends with its
 connection, without a word to its holder: so bytes are set aside first, and go for good only when
-the same connection has committed after that. If it can't, they come back.
+the same connection has committed after that. If it can't, they come back. What is old enough is
+told by the database's clock alone: this machine's may be wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta
 from media_service.core.blobs import StoredObject, content_lock, developing_lock, parse_key
 from media_service.core.deleting import Deleting
 from media_service.core.media import Sha256
-from media_service.core.ports import Blobs, Clock, Database, Rows, Staging
+from media_service.core.ports import Blobs, Database, Rows, Staging
 
 _BATCH = 500
 _FOLDERS = tuple(f"{kind}/{n:02x}/" for kind in ("originals", "renditions") for n in range(256))
@@ -41,21 +42,20 @@ class Housekeeping:
         staging: Staging,
         blobs: Blobs,
         deleting: Deleting,
-        clock: Clock,
         grace: timedelta,
     ) -> None:
         self._database = database
         self._staging = staging
         self._blobs = blobs
         self._deleting = deleting
-        self._clock = clock
         self._grace = grace
 
     async def sweep(self, *, grace: timedelta | None = None) -> SweepReport:
         """Remove expired media, condemned contents past their grace, and abandoned uploads."""
         report = SweepReport()
-        before = self._clock() - (self._grace if grace is None else grace)
-        report.expired_media = await self._expire()
+        now = await self._database.latest.now()
+        before = now - (self._grace if grace is None else grace)
+        report.expired_media = await self._expire(now)
         report.condemned_blobs = await self._remove_condemned(before)
         report.abandoned_files = await self._staging.discard_abandoned()
         return report
@@ -71,9 +71,9 @@ class Housekeeping:
                 removed += await self._remove_orphans([each.key for each in found])
         return removed
 
-    async def _expire(self) -> int:
+    async def _expire(self, now: datetime) -> int:
         removed = 0
-        while expired := await self._database.latest.media.expired(self._clock(), limit=_BATCH):
+        while expired := await self._database.latest.media.expired(now, limit=_BATCH):
             for media in expired:
                 await self._deleting.remove(media)
             removed += len(expired)

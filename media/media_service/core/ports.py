@@ -270,6 +270,13 @@ class Jobs(Protocol):
 class Rows(Protocol):
     """All rows, as one view of them: the latest committed, or one transaction's."""
 
+    async def now(self) -> datetime:
+        """The time by the clock that everybody who shares these rows shares.
+
+        What is written to be compared with later is told by it, as those who compare may run on
+        other machines, whose clocks may be wrong.
+        """
+
     @property
     def media(self) -> MediaRows:
         """The rows of media."""

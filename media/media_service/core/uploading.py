@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from media_service.core.blobs import Blob, content_lock, original_key
 from media_service.core.errors import (
@@ -99,15 +100,14 @@ class Uploading:
         self, declared: Declared, policy: Policy, blob: Blob, staged: StagedFile
     ) -> Media:
         async with self._database.transaction(content_lock(blob.sha256)) as rows:
-            earlier = await self._earlier(rows, declared, blob.sha256)
-            if earlier and not earlier.is_gone(self._clock()):
+            earlier, now = await self._earlier(rows, declared, blob.sha256), await rows.now()
+            if earlier and not earlier.is_gone(now):
                 return earlier
             if earlier:  # expired, and not swept yet: its key is free again
-                expired = earlier.deleted(self._clock())
-                await rows.media.update(expired, revision=earlier.revision)
+                await rows.media.update(earlier.deleted(now), revision=earlier.revision)
             known = await rows.blobs.find([blob.sha256])
             await rows.blobs.keep(blob)
-            media = self._media(declared, policy, blob, is_known=bool(known))
+            media = self._media(declared, policy, blob, now=now, is_known=bool(known))
             media = await _with_what_is_made(rows, media)
             await rows.media.insert(media)
             if media.status is ProcessingStatus.PENDING:
@@ -116,8 +116,10 @@ class Uploading:
             await self._blobs.put(original_key(blob.sha256), staged)
         return media
 
-    def _media(self, declared: Declared, policy: Policy, blob: Blob, *, is_known: bool) -> Media:
-        now, inspection, options = self._clock(), blob.inspection, declared.options
+    def _media(
+        self, declared: Declared, policy: Policy, blob: Blob, *, now: datetime, is_known: bool
+    ) -> Media:
+        inspection, options = blob.inspection, declared.options
         return Media(
             id=new_media_id(),
             owner=declared.owner,

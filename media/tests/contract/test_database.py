@@ -459,6 +459,16 @@ async def test_expired_media_are_listed_oldest_first(database: Database) -> None
     assert await database.latest.media.expired(NOON, limit=2) == [first, second]
 
 
+async def test_its_clock_goes_on_during_a_transaction(database: Database) -> None:
+    earlier = await database.latest.now()
+    async with database.transaction() as rows:
+        first = await rows.now()
+        second = await rows.now()
+
+    assert earlier.utcoffset() == timedelta(0)
+    assert earlier <= first <= second
+
+
 async def test_media_without_or_before_their_expiry_are_not_expired(database: Database) -> None:
     await _inserted(database, a_media())
     await _inserted(database, a_media(expires_at=NOON + timedelta(microseconds=1)))

@@ -14,9 +14,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from fakes.clock import SettableClock
 from media_service.core.blobs import Blob, BlobState, LockNumber, StoredRendition
 from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
 from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256, UserId
+from media_service.core.ports import Clock
 
 _OVER = (ProcessingStatus.COMPLETED, ProcessingStatus.FAILED)
 _CHANGEABLE = (
@@ -52,11 +54,13 @@ class QueuedJob:
 class InMemoryDatabase:
     """Keeps `core.ports.Database`.
 
-    `calls` counts what was asked, by names such as `media.find` or `commit`; what stands in
-    `before` under such a name is awaited first, and may wait or raise.
+    `clock` is its own: processes may have others. `calls` counts what was asked, by names such as
+    `media.find` or `commit`; what stands in `before` under such a name is awaited first, and may
+    wait or raise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SettableClock()
         self.media: dict[MediaId, Media] = {}
         self.blobs: dict[Sha256, Blob] = {}
         self.renditions: dict[tuple[Sha256, str], StoredRendition] = {}
@@ -189,6 +193,7 @@ class _Session:
 
     def __init__(self, database: InMemoryDatabase) -> None:
         self.start = database.starts
+        self.clock = database.clock
         self.media = _View(database.media)
         self.blobs = _View(database.blobs)
         self.renditions = _View(database.renditions)
@@ -212,6 +217,12 @@ class InMemoryRows:
         self.blobs = InMemoryBlobRows(statement)
         self.renditions = InMemoryRenditions(statement)
         self.jobs = InMemoryJobs(statement)
+        self._statement = statement
+
+    async def now(self) -> datetime:
+        """The time by the database's clock."""
+        async with self._statement("now") as session:
+            return session.clock()
 
 
 class InMemoryMedia:

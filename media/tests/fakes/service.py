@@ -75,12 +75,16 @@ def fake_service(
     policies: Policies = DEFAULT_POLICIES,
     limits: DevelopingLimits = LIMITS,
     beside: FakeService | None = None,
+    clock: SettableClock | None = None,
 ) -> FakeService:
-    """A service on fakes of its own, or one of another process on the same database and blobs."""
-    database = beside.database if beside else InMemoryDatabase()
+    """A service on fakes of its own, or one of another process on the same database and blobs.
+
+    The clock is its machine's; the database keeps that of whoever was there first.
+    """
+    clock = clock or (beside.clock if beside else SettableClock())
+    database = beside.database if beside else InMemoryDatabase(clock)
     staging = InMemoryStaging()
     blobs = beside.blobs if beside else InMemoryBlobs()
-    clock = beside.clock if beside else SettableClock()
     cache, codecs, signer = InMemoryCache(), ScriptedCodecs(), Signer((KEY,))
     links = Links(BASE_URL, signer)
     reading = Reading(database=database, cache=cache, clock=clock)
@@ -116,7 +120,6 @@ def fake_service(
             staging=staging,
             blobs=blobs,
             deleting=deleting,
-            clock=clock,
             grace=GRACE,
         ),
         links=links,

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from fakes.clock import SettableClock
 from fakes.samples import ALICE, BOB, sha256_of
 from fakes.scripted_codecs import picture
 from fakes.service import GRACE, FakeService, fake_service
@@ -56,6 +57,38 @@ async def test_a_sweep_can_be_told_another_grace(fake: FakeService) -> None:
     await _deleted(fake)
 
     assert (await fake.service.housekeeping.sweep(grace=NO_GRACE)).condemned_blobs == 1
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(days=1), -timedelta(days=1)])
+async def test_a_machine_whose_clock_is_wrong_sweeps_neither_early_nor_late(
+    fake: FakeService, wrong_by: timedelta
+) -> None:
+    wrong = fake_service(beside=fake, clock=SettableClock(fake.clock.now + wrong_by))
+    media = await fake.upload_done(picture("story"), purpose=Purpose.STORY)
+    await _deleted(fake, picture("condemned"))
+
+    assert await wrong.service.housekeeping.sweep() == SweepReport()
+
+    fake.clock.advance(GRACE)
+    assert await wrong.service.housekeeping.sweep() == SweepReport(condemned_blobs=1)
+    fake.clock.advance(timedelta(days=1))
+    assert await wrong.service.housekeeping.sweep() == SweepReport(expired_media=1)
+    assert fake.database.media[media.id].deleted_at == fake.clock.now
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(days=1), -timedelta(days=1)])
+async def test_what_a_machine_with_a_wrong_clock_wrote_goes_in_time(
+    fake: FakeService, wrong_by: timedelta
+) -> None:
+    wrong = fake_service(beside=fake, clock=SettableClock(fake.clock.now + wrong_by))
+    media = await wrong.upload(picture("story"), purpose=Purpose.STORY)
+    condemned = await wrong.upload_done(picture("condemned"))
+    await wrong.service.deleting.delete(condemned.id, user=ALICE)
+
+    assert media.expires_at == fake.clock.now + timedelta(days=1)
+    assert await fake.service.housekeeping.sweep() == SweepReport()
+    fake.clock.advance(GRACE)
+    assert await fake.service.housekeeping.sweep() == SweepReport(condemned_blobs=1)
 
 
 async def test_what_somebody_holds_stays(fake: FakeService) -> None:

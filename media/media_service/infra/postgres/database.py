@@ -10,6 +10,7 @@ from contextlib import (
     asynccontextmanager,
     suppress,
 )
+from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -47,6 +48,13 @@ class PostgresRows:
         self.blobs = PostgresBlobs(executor)
         self.renditions = PostgresRenditions(executor)
         self.jobs = PostgresJobs(executor)
+        self._executor = executor
+
+    async def now(self) -> datetime:
+        """The time by the database's clock, not of the transaction's beginning."""
+        with translated():
+            moment: datetime = await self._executor.fetchval("select clock_timestamp()")
+        return moment
 
 
 class PostgresDatabase:
