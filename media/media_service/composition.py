@@ -34,6 +34,7 @@ from media_service.infra.postgres.changes import follow_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
+from media_service.tracing import UNTRACED, Tracing
 
 Check = Callable[[], Awaitable[None]]
 
@@ -74,21 +75,24 @@ def prepared_folder(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def open_media_service(settings: Settings) -> AsyncIterator[Opened]:
+async def open_media_service(
+    settings: Settings, *, tracing: Tracing = UNTRACED
+) -> AsyncIterator[Opened]:
     """Open what the core needs, hand it over, close in reverse order."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         cells = await enter(Cells(size=settings.cells))
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
-        database = await enter(
-            open_database(database_url, max_connections=settings.max_connections)
+        pool = open_database(
+            database_url, max_connections=settings.max_connections, enqueuing=tracing.enqueuing
         )
+        database = tracing.steps(await enter(pool), transaction="database transaction")
         folder = blob_folder(settings)
-        blobs = await enter(open_local_blobs(folder))
+        blobs = tracing.steps(await enter(open_local_blobs(folder)), put="blob put")
         staging = await enter(open_local_staging(folder))
         cache = await _open_cache(stack, settings, database_url)
-        codecs = ImageCodecs(cells)
+        codecs = tracing.steps(ImageCodecs(cells), inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))
         policies = read_policies(settings.policies_file)
         links = Links(settings.base_url, signer)
@@ -101,15 +105,16 @@ async def open_media_service(settings: Settings) -> AsyncIterator[Opened]:
             codecs=codecs,
             limits=DevelopingLimits(at_once=settings.cells),
         )
+        uploading = Uploading(
+            database=database,
+            staging=staging,
+            blobs=blobs,
+            codecs=codecs,
+            policies=policies,
+            clock=now,
+        )
         service = MediaService(
-            uploading=Uploading(
-                database=database,
-                staging=staging,
-                blobs=blobs,
-                codecs=codecs,
-                policies=policies,
-                clock=now,
-            ),
+            uploading=tracing.steps(uploading, upload="upload"),
             reading=reading,
             signing=Signing(reading=reading, links=links, clock=now),
             deleting=deleting,

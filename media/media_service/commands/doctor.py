@@ -15,6 +15,7 @@ from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.postgres.database import open_database
+from media_service.tracing import check_collector
 
 _LEAST_FREE_BYTES = 1024**3
 
@@ -29,6 +30,7 @@ async def examine(settings: Settings) -> bool:
         ("database", _database),
         ("cache", _cache),
         ("decoders", _decoders),
+        ("tracing", _tracing),
     )
     results = [await _checked(name, check, settings) for name, check in checks]
     return all(results)
@@ -91,3 +93,7 @@ async def _decoders(_settings: Settings) -> str:
     async with Cells(size=1) as cells:
         names = sorted(format.name for format in ImageCodecs(cells).formats())
         return f"{', '.join(names)}; cells confined by {', '.join(cells.sandbox())}"
+
+
+async def _tracing(_settings: Settings) -> str:
+    return await check_collector()

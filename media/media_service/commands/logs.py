@@ -20,11 +20,12 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 )
 
 
-def configure_logs(log_format: str) -> None:
+def configure_logs(log_format: str, *processors: Processor) -> None:
     """Log to stderr: `json`, `text`, or `auto` (text on a terminal)."""
+    shared = (*_SHARED, *processors)
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
@@ -32,7 +33,7 @@ def configure_logs(log_format: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_renderers(as_text=as_text),

@@ -21,18 +21,40 @@ from media_service.entrypoints.http_api.app import http_app
 from media_service.entrypoints.http_api.server import serve_http
 from media_service.entrypoints.worker.jobs import work
 from media_service.entrypoints.worker.sweeping import sweep_now_and_then
+from media_service.tracing import UNTRACED, Tracing, TracingRefused, open_tracing
 
 log = structlog.get_logger()
 
 
 async def serve(settings: Settings) -> None:
     """Serve until a signal asks to stop; then drain."""
-    configure_logs(settings.log_format)
-    _allow_many_files()
+    async with AsyncExitStack() as stack:
+        tracing = _open_tracing(stack, settings)
+        _allow_many_files()
+        await _serve(settings, tracing)
+    log.info("serve.stopped")
+
+
+def _open_tracing(stack: AsyncExitStack, settings: Settings) -> Tracing:
+    """Tracing, and logs that name traces. What can't be traced is served all the same."""
+    try:
+        tracing = stack.enter_context(open_tracing())
+    except TracingRefused as error:
+        configure_logs(settings.log_format)
+        log.warning("tracing.refused", cause=str(error))
+        return UNTRACED
+    configure_logs(settings.log_format, *tracing.log_processors)
+    return tracing
+
+
+async def _serve(settings: Settings, tracing: Tracing) -> None:
     stop = _stop_on_signals()
-    async with open_media_service(settings) as opened, AsyncExitStack() as stack:
+    async with (
+        open_media_service(settings, tracing=tracing) as opened,
+        AsyncExitStack() as stack,
+    ):
         if "worker" in settings.role_names:
-            await _attach_worker(stack, settings, opened)
+            await _attach_worker(stack, settings, opened, tracing)
         if "http" in settings.role_names:
             app = http_app(
                 opened.service,
@@ -40,13 +62,16 @@ async def serve(settings: Settings) -> None:
                 capabilities=opened.decoders,
                 is_draining=stop.is_set,
             )
-            await stack.enter_async_context(serve_http(app, host=settings.host, port=settings.port))
+            traced = tracing.requests(app)
+            await stack.enter_async_context(
+                serve_http(traced, host=settings.host, port=settings.port)
+            )
         if "grpc" in settings.role_names:
-            await stack.enter_async_context(serve_grpc(opened.service, _grpc(settings)))
+            calls = serve_grpc(opened.service, _grpc(settings), interceptors=tracing.interceptors)
+            await stack.enter_async_context(calls)
         _say_ready(settings)
         await stop.wait()
         log.info("serve.draining")
-    log.info("serve.stopped")
 
 
 def _allow_many_files() -> None:
@@ -70,10 +95,17 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _attach_worker(stack: AsyncExitStack, settings: Settings, opened: Opened) -> None:
+async def _attach_worker(
+    stack: AsyncExitStack, settings: Settings, opened: Opened, tracing: Tracing
+) -> None:
     await stack.enter_async_context(sweep_now_and_then(opened.service.housekeeping))
     await stack.enter_async_context(
-        work(opened.database_url, opened.service.processing, concurrency=settings.cells)
+        work(
+            opened.database_url,
+            opened.service.processing,
+            concurrency=settings.cells,
+            running=tracing.running,
+        )
     )
 
 

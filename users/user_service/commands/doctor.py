@@ -18,6 +18,7 @@ from user_service.composition import (
 from user_service.config import Settings
 from user_service.media_over_grpc import MediaOverGrpc
 from user_service.postgres.database import open_database
+from user_service.tracing import check_collector
 
 _LEAST_FREE_BYTES = 1024**3
 
@@ -30,6 +31,7 @@ async def examine(settings: Settings) -> bool:
         ("keys", _keys),
         ("database", _database),
         ("media service", _media),
+        ("tracing", _tracing),
     )
     results = [await _checked(name, check, settings) for name, check in checks]
     return all(results)
@@ -80,3 +82,7 @@ async def _media(settings: Settings) -> str:
     async with media_client_of(settings) as client:
         await MediaOverGrpc(client).check()
     return f"{settings.media_address} answers"
+
+
+async def _tracing(_settings: Settings) -> str:
+    return await check_collector()

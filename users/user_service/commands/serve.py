@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from user_service.http_api.app import HttpSettings, http_app
 from user_service.http_api.bodies import Pace
 from user_service.http_api.media_routes import UploadLimits
 from user_service.http_api.server import serve_http
+from user_service.tracing import UNTRACED, Tracing, TracingRefused, open_tracing
 
 _M_ARENA_MAX = -8  # of malloc.h
 
@@ -26,8 +28,26 @@ log = structlog.get_logger()
 
 async def serve(settings: Settings) -> None:
     """Serve until a signal asks to stop; then drain."""
-    configure_logs(settings.log_format)
-    _bound_heaps()
+    with ExitStack() as stack:
+        tracing = _open_tracing(stack, settings)
+        _bound_heaps()
+        await _serve(settings, tracing)
+    log.info("serve.stopped")
+
+
+def _open_tracing(stack: ExitStack, settings: Settings) -> Tracing:
+    """Tracing, and logs that name traces. What can't be traced is served all the same."""
+    try:
+        tracing = stack.enter_context(open_tracing(trusted_proxies=settings.proxies))
+    except TracingRefused as error:
+        configure_logs(settings.log_format)
+        log.warning("tracing.refused", cause=str(error))
+        return UNTRACED
+    configure_logs(settings.log_format, *tracing.log_processors)
+    return tracing
+
+
+async def _serve(settings: Settings, tracing: Tracing) -> None:
     stop = _stop_on_signals()
     async with open_user_service(settings) as opened:
         app = http_app(
@@ -36,11 +56,11 @@ async def serve(settings: Settings) -> None:
             checks=opened.checks,
             is_draining=stop.is_set,
         )
-        async with serve_http(app, host=settings.host, port=settings.port):
+        traced = tracing.requests(app)
+        async with serve_http(traced, host=settings.host, port=settings.port):
             _say_ready(settings)
             await stop.wait()
             log.info("serve.draining")
-    log.info("serve.stopped")
 
 
 def _bound_heaps() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,6 +41,13 @@ from user_service.http_api.pages import page_routes
 from user_service.http_api.profile_routes import profile_routes
 from user_service.service import UserService
 
+_NO_TELEMETRY: TelemetryConfig = {
+    "auto_configure": False,
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+}
+"""The framework's own believes every caller's trace, and tells paths and queries."""
 _REFUSALS_TOLD = frozenset({401, 403, 429})
 
 log = structlog.get_logger()
@@ -62,7 +70,7 @@ def http_app(
     is_draining: Callable[[], bool] = lambda: False,
 ) -> ASGIApp:
     """The app. Never raises but when its task is cancelled: every failure becomes an answer."""
-    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY)
     describe(app)
     addresses = Addresses(settings.trusted_proxies)
     app.state.identifying = service.identifying

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -52,7 +52,12 @@ class GrpcSettings:
 
 
 @asynccontextmanager
-async def serve_grpc(service: MediaService, settings: GrpcSettings) -> AsyncIterator[int]:
+async def serve_grpc(
+    service: MediaService,
+    settings: GrpcSettings,
+    *,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the port. On leaving, calls in flight may finish.
 
     Raises PortInUse.
@@ -61,7 +66,7 @@ async def serve_grpc(service: MediaService, settings: GrpcSettings) -> AsyncIter
     handlers = MediaHandlers(
         MediaServicer(service), tokens=ServiceTokens(settings.tokens), budget=budget
     )
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=_OPTIONS, interceptors=interceptors)
     server.add_generic_rpc_handlers((handlers,))
     health_servicer = await _add_health(server)
     reflection.enable_server_reflection(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 
 import procrastinate
 import structlog
@@ -31,7 +31,15 @@ _SECONDS = Histogram(
     "mediad_job_seconds", "How long jobs took, by the state they left", ["task", "outcome"]
 )
 _RESCUED = Counter("mediad_jobs_rescued_total", "Jobs taken from workers that died")
+Running = Callable[[MediaId, Mapping[str, str]], AbstractContextManager[None]]
+"""Goes around the run of a medium's job; it is given the trace that was stored with the job."""
+
 log = structlog.get_logger()
+
+
+def untraced(_media_id: MediaId, _trace: Mapping[str, str]) -> AbstractContextManager[None]:
+    """Takes up no trace."""
+    return nullcontext()
 
 
 class _Backoff(procrastinate.BaseRetryStrategy):
@@ -51,14 +59,18 @@ class _Backoff(procrastinate.BaseRetryStrategy):
 
 @asynccontextmanager
 async def work(
-    database_url: str, processing: Processing, *, concurrency: int
+    database_url: str,
+    processing: Processing,
+    *,
+    concurrency: int,
+    running: Running = untraced,
 ) -> AsyncIterator[None]:
     """Do jobs while the context lasts; on leaving, those in hand may finish for 8 seconds."""
     connector = procrastinate.PsycopgConnector(
         conninfo=database_url, min_size=1, max_size=concurrency + 2
     )
     app = procrastinate.App(connector=connector)
-    _register(app, processing)
+    _register(app, processing, running)
     async with app.open_async():
         workers = [
             asyncio.create_task(_for_ever(_run_worker, app, concurrency)),
@@ -74,13 +86,19 @@ async def work(
                     await worker
 
 
-def _register(app: procrastinate.App, processing: Processing) -> None:
+def _register(app: procrastinate.App, processing: Processing, running: Running) -> None:
     @app.task(name=TASK, queue=QUEUE, retry=_Backoff(), pass_context=True)
     async def develop(
-        context: procrastinate.JobContext, *, media_id: str, revision: int, request_id: str
+        context: procrastinate.JobContext,
+        *,
+        media_id: str,
+        revision: int,
+        request_id: str,
+        trace: Mapping[str, str] | None = None,
     ) -> None:
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        await _develop(processing, context.job, MediaId(media_id), revision)
+        with running(MediaId(media_id), trace or {}):
+            await _develop(processing, context.job, MediaId(media_id), revision)
 
 
 async def _develop(

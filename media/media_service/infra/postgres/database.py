@@ -19,7 +19,7 @@ import asyncpg
 from media_service.core.blobs import LockNumber
 from media_service.infra.postgres.blobs import PostgresBlobs
 from media_service.infra.postgres.errors import translated
-from media_service.infra.postgres.jobs import PostgresJobs
+from media_service.infra.postgres.jobs import Enqueuing, PostgresJobs, untraced
 from media_service.infra.postgres.media import PostgresMedia
 from media_service.infra.postgres.renditions import PostgresRenditions
 from media_service.infra.postgres.types import Connection, Executor, Pool
@@ -43,11 +43,11 @@ _SERVER_SETTINGS = {
 class PostgresRows:
     """All rows through one executor: a transaction, or each statement by itself."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, *, enqueuing: Enqueuing) -> None:
         self.media = PostgresMedia(executor)
         self.blobs = PostgresBlobs(executor)
         self.renditions = PostgresRenditions(executor)
-        self.jobs = PostgresJobs(executor)
+        self.jobs = PostgresJobs(executor, enqueuing=enqueuing)
         self._executor = executor
 
     async def now(self) -> datetime:
@@ -60,11 +60,14 @@ class PostgresRows:
 class PostgresDatabase:
     """A pool of connections. Open it with `open_database`."""
 
-    def __init__(self, pool: Pool, *, patience_seconds: float) -> None:
+    def __init__(
+        self, pool: Pool, *, patience_seconds: float, enqueuing: Enqueuing = untraced
+    ) -> None:
         self._pool = pool
+        self._enqueuing = enqueuing
         self._patience_seconds = patience_seconds
         self._turns: WeakValueDictionary[LockNumber, asyncio.Lock] = WeakValueDictionary()
-        self.latest = PostgresRows(_SingleStatements(self._connection))
+        self.latest = self._rows(_SingleStatements(self._connection))
 
     @asynccontextmanager
     async def transaction(self, *locks: LockNumber) -> AsyncIterator[PostgresRows]:
@@ -77,7 +80,10 @@ class PostgresDatabase:
             with translated():
                 for number in locks:
                     await connection.execute("select pg_advisory_xact_lock($1)", number)
-            yield PostgresRows(connection)
+            yield self._rows(connection)
+
+    def _rows(self, executor: Executor) -> PostgresRows:
+        return PostgresRows(executor, enqueuing=self._enqueuing)
 
     def _turn(self, number: LockNumber) -> asyncio.Lock:
         """Tasks of this process queue here, so that those who wait hold no connection."""
@@ -147,7 +153,11 @@ async def _transaction(connection: Connection) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, max_connections: int, patience_seconds: float = _PATIENCE_SECONDS
+    url: str,
+    *,
+    max_connections: int,
+    patience_seconds: float = _PATIENCE_SECONDS,
+    enqueuing: Enqueuing = untraced,
 ) -> AsyncIterator[PostgresDatabase]:
     """A database whose schema is up to date. Raises DatabaseUnavailable.
 
@@ -162,6 +172,6 @@ async def open_database(
             server_settings=_SERVER_SETTINGS,
         )
     try:
-        yield PostgresDatabase(pool, patience_seconds=patience_seconds)
+        yield PostgresDatabase(pool, patience_seconds=patience_seconds, enqueuing=enqueuing)
     finally:
         pool.terminate()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
 import orjson
 import structlog
 
@@ -13,17 +16,27 @@ DEVELOPING_QUEUE = "developing"
 DEVELOP_TASK = "develop"
 
 
+Enqueuing = Callable[[], AbstractContextManager[Mapping[str, str]]]
+"""Goes around the enqueuing of a job; what it yields is stored with the job as its trace."""
+
+
+def untraced() -> AbstractContextManager[Mapping[str, str]]:
+    """Stores no trace."""
+    return nullcontext({})
+
+
 class PostgresJobs:
     """Keeps `core.ports.Jobs`. The engine wakes its workers by NOTIFY at commit."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, *, enqueuing: Enqueuing = untraced) -> None:
         self._executor = executor
+        self._enqueuing = enqueuing
 
     async def enqueue_developing(self, media: Media) -> None:
         """Have the renditions of this revision of the medium made."""
         request_id = structlog.contextvars.get_contextvars().get("request_id", "")
         args = {"media_id": media.id, "revision": media.revision, "request_id": request_id}
-        with translated():
+        with translated(), self._enqueuing() as trace:
             await self._executor.execute(
                 """
                 select procrastinate_defer_jobs_v1(array[
@@ -31,5 +44,5 @@ class PostgresJobs:
                 """,
                 DEVELOPING_QUEUE,
                 DEVELOP_TASK,
-                orjson.dumps(args).decode(),
+                orjson.dumps(args | ({"trace": trace} if trace else {})).decode(),
             )

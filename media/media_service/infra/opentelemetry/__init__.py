@@ -1,0 +1,1 @@
+"""Traces, by OpenTelemetry. Imported only where an operator asks for them."""
