@@ -30,6 +30,7 @@ from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.memory.cache import InProcessCache
+from media_service.infra.postgres.backlog import watch_backlog
 from media_service.infra.postgres.changes import follow_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
@@ -87,7 +88,9 @@ async def open_media_service(
         pool = open_database(
             database_url, max_connections=settings.max_connections, enqueuing=tracing.enqueuing
         )
-        database = tracing.steps(await enter(pool), transaction="database transaction")
+        opened = await enter(pool)
+        await enter(watch_backlog(opened))
+        database = tracing.steps(opened, transaction="database transaction")
         folder = blob_folder(settings)
         blobs = tracing.steps(await enter(open_local_blobs(folder)), put="blob put")
         staging = await enter(open_local_staging(folder))

@@ -133,6 +133,7 @@ class HttpApp:
             problem = problem_of(error)
             if problem is METHOD_NOT_ALLOWED:
                 problem = problem._replace(headers=((b"allow", self._allowed(scope)),))
+            metrics.ERRORS.labels(problem.code).inc()
             _log(scope, error, problem)
             await exchange.answer(problem)
 

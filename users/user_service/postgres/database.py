@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from prometheus_client import Gauge
 
 from user_service.postgres.errors import translated
 
@@ -16,6 +17,11 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 _ACQUIRE_SECONDS = 5
 _COMMAND_SECONDS = 15
+_CONNECTIONS = Gauge(
+    "userd_database_connections", "Connections to the database, by what they do", ["state"]
+)
+_IN_USE, _IDLE = _CONNECTIONS.labels("in_use"), _CONNECTIONS.labels("idle")
+_WAITING = Gauge("userd_database_waiting", "Calls that wait for a connection to the database")
 
 
 class PostgresDatabase:
@@ -23,12 +29,20 @@ class PostgresDatabase:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._waiting = 0
+        _IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
+        _IDLE.set_function(pool.get_idle_size)
+        _WAITING.set_function(lambda: self._waiting)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection; each statement by itself. Raises DatabaseUnavailable, StorageFull."""
-        with translated():
-            connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
+        self._waiting += 1
+        try:
+            with translated():
+                connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
+        finally:
+            self._waiting -= 1
         try:
             with translated():
                 yield connection

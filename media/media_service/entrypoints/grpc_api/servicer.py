@@ -14,6 +14,7 @@ from media_service.entrypoints.grpc_api import convert
 from media_service.entrypoints.grpc_api.answers import MediaAnswers
 from media_service.entrypoints.grpc_api.chunks import ChunkReader, RequestStream, sliced
 from media_service.entrypoints.grpc_api.errors import Context
+from media_service.entrypoints.grpc_api.measuring import measured_upload
 
 MAX_BATCH = 100
 
@@ -30,7 +31,7 @@ class MediaServicer:
     ) -> pb.UploadMediaResponse:
         """Store one file sent in one message."""
         declared = convert.declared_from(request)
-        media = await self._service.uploading.upload(declared, sliced(request.data))
+        media = await measured_upload(self._service.uploading, declared, sliced(request.data))
         return convert.upload_response(media, self._service.links, now=self._service.clock())
 
     async def UploadMediaStream(
@@ -40,7 +41,7 @@ class MediaServicer:
         stream = ChunkReader(request_iterator)
         try:
             declared = convert.declared_from(await stream.metadata())
-            media = await self._service.uploading.upload(declared, stream.data())
+            media = await measured_upload(self._service.uploading, declared, stream.data())
         except MediaError:
             await stream.drain()
             raise

@@ -20,6 +20,7 @@ from media_service.entrypoints.http_api.headers import (
     block,
     content_length,
 )
+from media_service.entrypoints.http_api.metrics import METRICS
 
 REQUEST_ID = b"x-request-id"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -97,6 +98,7 @@ class Exchange:
     async def fail(self, error: Exception, *, route: str) -> None:
         """Answer with what went wrong, or cut the answer that was begun."""
         problem = problem_of(error)
+        METRICS.refuse(problem.code)
         self._log(error, problem, route)
         if self.status:
             self.is_cut = True

@@ -6,10 +6,13 @@ that serves, which become metrics when Prometheus asks for them.
 
 from __future__ import annotations
 
+import platform
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Info
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -51,6 +54,7 @@ class RequestMetrics(Collector):
         self._body_bytes = 0
         self._tallies: dict[tuple[str, str, str], _Tally] = {}
         self._by_key: dict[Key, _Tally] = {}
+        self._errors: Counter[str] = Counter()
 
     def begin(self) -> None:
         """A request has come in."""
@@ -63,6 +67,10 @@ class RequestMetrics(Collector):
         tally = self._by_key.get(key) or self._find(key)
         tally.counts[bisect_left(_BOUNDS, seconds)] += 1
         tally.seconds += seconds
+
+    def refuse(self, code: str) -> None:
+        """A request is refused, or fails, with this code."""
+        self._errors[code] += 1
 
     def _find(self, key: Key) -> _Tally:
         route, method, status = key
@@ -92,6 +100,12 @@ class RequestMetrics(Collector):
             "Bytes of bodies handed to sockets",
             value=self._body_bytes,
         )
+        errors = CounterMetricFamily(
+            "mediad_http_errors", "Requests refused or failed, by stable code", labels=["code"]
+        )
+        for code, count in self._errors.items():
+            errors.add_metric([code], count)
+        yield errors
         yield GaugeMetricFamily(
             "mediad_http_in_flight_requests", "Requests being answered", value=self._in_flight
         )
@@ -101,3 +115,6 @@ METRICS = RequestMetrics()
 """Those of this process, in the default registry."""
 
 REGISTRY.register(METRICS)
+Info("mediad_build", "What runs here").info(
+    {"version": version("mediad"), "python": platform.python_version()}
+)

@@ -34,6 +34,7 @@ from media_service.infra.blobs.disk import (
     hash_bytes,
     open_disk,
 )
+from media_service.infra.blobs.disk_metrics import watch_disk
 
 _LOCK = "lock"
 _OWN_FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -187,6 +188,7 @@ async def open_local_staging(
         claim = _Claim(staging)
         try:
             await disk.run(claim.take)
+            watch_disk(staging)
             yield LocalStaging(disk, claim.folder)
         finally:
             await disk.finish(claim.give_up)

@@ -21,6 +21,7 @@ from media_service.infra.postgres.blobs import PostgresBlobs
 from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.jobs import Enqueuing, PostgresJobs, untraced
 from media_service.infra.postgres.media import PostgresMedia
+from media_service.infra.postgres.pool_metrics import watch_pool
 from media_service.infra.postgres.renditions import PostgresRenditions
 from media_service.infra.postgres.types import Connection, Executor, Pool
 
@@ -66,6 +67,8 @@ class PostgresDatabase:
         self._pool = pool
         self._enqueuing = enqueuing
         self._patience_seconds = patience_seconds
+        self._waiting = 0
+        watch_pool(pool, waiting=lambda: self._waiting)
         self._turns: WeakValueDictionary[LockNumber, asyncio.Lock] = WeakValueDictionary()
         self.latest = self._rows(_SingleStatements(self._connection))
 
@@ -95,10 +98,24 @@ class PostgresDatabase:
             with translated():
                 await connection.fetchval("select 1", timeout=self._patience_seconds)
 
+    async def oldest_condemned_seconds(self) -> float:
+        """For how long the oldest blob that nobody holds has been waiting; 0 if there is none."""
+        async with self._connection() as connection:
+            with translated():
+                waiting = await connection.fetchval(
+                    "select extract(epoch from now() - condemned_at)::float8 from blobs "
+                    "where state = 'condemned' order by condemned_at limit 1"
+                )
+        return max(float(waiting or 0), 0.0)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        with translated():
-            connection = await self._pool.acquire(timeout=self._patience_seconds)
+        self._waiting += 1
+        try:
+            with translated():
+                connection = await self._pool.acquire(timeout=self._patience_seconds)
+        finally:
+            self._waiting -= 1
         try:
             yield connection
         finally:
