@@ -6,14 +6,16 @@ import argparse
 import dataclasses
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
-from proofs import power_cuts
+from proofs import kills, power_cuts
 from proofs.outcomes import CannotRun, Outcome, Prove, Run, Stopwatch, Verdict
 from proofs.reports import keep, table
 
 PROOFS: dict[str, Prove] = {
     "power_cuts": power_cuts.prove,
+    "kills": kills.prove,
 }
 _GOOD = frozenset({Verdict.PROVED, Verdict.SKIPPED})
 
@@ -44,6 +46,11 @@ def prove(name: str, *, is_quick: bool, seed: int) -> list[Outcome]:
             found = PROOFS[name](Run(Path(folder), is_quick, seed))
         except CannotRun as why:
             found = [Outcome(proof=name, invariant="", skipped=str(why))]
+        except Exception as error:
+            traceback.print_exc()
+            found = [
+                Outcome(proof=name, invariant="it comes to an end", losses=1, note=repr(error))
+            ]
     return [
         one if one.seconds else dataclasses.replace(one, seconds=watch.seconds) for one in found
     ]

@@ -19,6 +19,7 @@ from tests.e2e.processes import Mediad, Stub, stub, upload_request
 
 OWNER = "alice"
 CALL_SECONDS = 20
+_COMPLETION_POLLS = 600
 
 
 @dataclasses.dataclass(slots=True)
@@ -74,6 +75,16 @@ async def delete(media: Stub, media_id: str, ledger: Ledger) -> None:
         )
         ledger.deleted.add(media_id)
         ledger.in_doubt.discard(media_id)
+
+
+async def completed(media: Stub, media_id: str) -> None:
+    """Wait until its renditions are made, or the service answers no more."""
+    with suppress(grpc.aio.AioRpcError):
+        for _ in range(_COMPLETION_POLLS):
+            known = await media.GetMedia(pb.GetMediaRequest(media_id=media_id), timeout=5)
+            if known.status == pb.COMPLETED:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def keep_writing(

@@ -27,6 +27,9 @@ _PATIENCE = (0, 2, 4, 8)
 """Jobs may be writing meanwhile: only what is still wrong after these seconds is."""
 _JOBS_SECONDS = 60
 
+_WAITING = """
+select id::text from media where deleted_at is null and status <> 'completed'
+"""
 _STUCK = """
 select id::text from media m
 where deleted_at is null and status in ('pending', 'processing') and not exists (
@@ -198,7 +201,20 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-async def settled(url: str) -> bool:
+async def finished(mediad: Mediad) -> Findings:
+    """Media that are still waiting when no job is left to do."""
+    async with open_database(mediad) as url:
+        has_settled = await _settled(url)
+        connection = await asyncpg.connect(url)
+        try:
+            waiting = await connection.fetch(_WAITING)
+        finally:
+            await connection.close()
+    stuck = [row["id"] for row in waiting]
+    return Findings(stuck=stuck if has_settled else [*stuck, "jobs that do not end"])
+
+
+async def _settled(url: str) -> bool:
     """Wait until no job is left to do; whether that came to pass."""
     connection = await asyncpg.connect(url)
     try:

@@ -59,6 +59,12 @@ class Served:
         return self._process is not None
 
     @property
+    def status(self) -> int | None:
+        """How the process ended; None while it runs."""
+        assert self._process
+        return self._process.poll()
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
