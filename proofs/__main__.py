@@ -9,13 +9,15 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from proofs import kills, power_cuts
+from proofs import disk_errors, fence, kills, power_cuts
 from proofs.outcomes import CannotRun, Outcome, Prove, Run, Stopwatch, Verdict
 from proofs.reports import keep, table
 
 PROOFS: dict[str, Prove] = {
     "power_cuts": power_cuts.prove,
     "kills": kills.prove,
+    "disk_errors": disk_errors.prove,
+    "fence": fence.prove,
 }
 _GOOD = frozenset({Verdict.PROVED, Verdict.SKIPPED})
 
@@ -46,7 +48,7 @@ def prove(name: str, *, is_quick: bool, seed: int) -> list[Outcome]:
             found = PROOFS[name](Run(Path(folder), is_quick, seed))
         except CannotRun as why:
             found = [Outcome(proof=name, invariant="", skipped=str(why))]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing is proved
             traceback.print_exc()
             found = [
                 Outcome(proof=name, invariant="it comes to an end", losses=1, note=repr(error))

@@ -147,12 +147,12 @@ def killed_sweeps(run: Run, *, at_most: int) -> Outcome:
     mediad = CountedMediad(run.folder / "sweep", MEDIAD_WORKERS="1")
     try:
         mediad.start()
-        asyncio.run(_condemned(mediad, ledger, next(pictures)))
+        asyncio.run(condemned(mediad, ledger, next(pictures)))
         steps = _sweep_steps(mediad, run.folder / "sweep.steps")
         chosen, died = sample(steps, at_most), 0
         for number, step in enumerate(chosen):
             picture = next(pictures)
-            asyncio.run(_condemned(mediad, ledger, picture))
+            asyncio.run(condemned(mediad, ledger, picture))
             died += _swept(mediad, "-e", f"inject={step.call}:signal=KILL:when={step.count}") != 0
             if number % 2:
                 asyncio.run(Uploading(mediad, ledger, picture).retry())
@@ -172,7 +172,8 @@ def killed_sweeps(run: Run, *, at_most: int) -> Outcome:
     )
 
 
-async def _condemned(mediad: CountedMediad, ledger: Ledger, picture: bytes) -> None:
+async def condemned(mediad: CountedMediad, ledger: Ledger, picture: bytes) -> None:
+    """A picture that was uploaded and deleted, and that nobody holds any more."""
     deleting = Deleting(mediad, ledger, picture)
     await deleting.prepare()
     await deleting.retry()

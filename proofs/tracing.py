@@ -34,7 +34,7 @@ SENDING = ("sendto", "sendmsg", "write", "writev")
 _LOOP = "loop"
 _ATTACH_SECONDS = 20
 _CALL = re.compile(r"^(\d+) +(\w+)\(")
-_WAKING = re.compile(r"^\d+ +write\(\d+<(?!socket:)")
+_WAKING = re.compile(r"^\d+ +write\(\d+<(?:anon_inode|pipe)")
 """How threads wake the event loop: of no interest."""
 
 
@@ -99,7 +99,7 @@ def recorded(mediad: CountedMediad, log: Path) -> Iterator[list[Step]]:
     for step, line in logged(log):
         name = threads.get(int(step.thread), "")
         wanted = {_LOOP: SENDING, "": ()}.get(name, DURABLE)
-        if step.call in wanted and (name != _LOOP or is_lasting(step, line)):
+        if step.call in wanted and is_lasting(step, line):
             steps.append(dataclasses.replace(step, thread=name))
 
 
@@ -114,7 +114,7 @@ def logged(log: Path) -> Iterator[tuple[Step, str]]:
 
 def is_lasting(step: Step, line: str) -> bool:
     """Whether the step changes the disk or speaks with somebody."""
-    return step.call not in SENDING or not _WAKING.match(line)
+    return not _WAKING.match(line)
 
 
 @contextlib.contextmanager
