@@ -18,6 +18,8 @@ from proofs.power_cuts import end
 from proofs.tracing import CountedMediad, Step, injected, is_lasting, logged, recorded, sample
 from tests.e2e.processes import stub
 
+_JUDGED_EVERY = 8
+"""After how many kills rows and files are compared; that all is answered, after each."""
 _SWEEP_CALLS = ("rename", "link", "unlink", "fsync", "sendto", "sendmsg", "write")
 
 
@@ -92,13 +94,19 @@ def killed_while(run: Run, doing: type[Uploading | Deleting], *, at_most: int) -
     """Learn the steps from one run, then be killed at each of them."""
     ledger, total, pictures = Ledger(), Findings(), distinct_pictures(run.seed)
     mediad = CountedMediad(run.folder / doing.name, MEDIAD_WORKERS="1")
+
+    def some() -> Uploading | Deleting:
+        return doing(mediad, ledger, next(pictures))
+
     try:
         log = run.folder / f"{doing.name}.steps"
-        steps = asyncio.run(_steps(mediad, doing(mediad, ledger, next(pictures)), log))
+        steps = asyncio.run(_steps(mediad, some(), some(), log))
         chosen, died = sample(steps, at_most), 0
         for number, step in enumerate(chosen):
-            died += asyncio.run(_killed(mediad, doing(mediad, ledger, next(pictures)), step))
-            findings = asyncio.run(oracle.judge(mediad, ledger, reading=3))
+            died += asyncio.run(_killed(mediad, some(), step))
+            is_due = number % _JUDGED_EVERY == 0 or number == len(chosen) - 1
+            judging = oracle.judge if is_due else oracle.answers
+            findings = asyncio.run(judging(mediad, ledger, reading=3))
             total.add(findings)
             run.progress(f"{doing.name}, kill {number + 1}/{len(chosen)}, {step}: {findings}")
         total.add(asyncio.run(oracle.finished(mediad)))
@@ -114,19 +122,23 @@ def killed_while(run: Run, doing: type[Uploading | Deleting], *, at_most: int) -
     )
 
 
-async def _steps(mediad: CountedMediad, doing: Uploading | Deleting, log: Path) -> list[Step]:
-    """The steps of a service that has just started, as it will have when it is killed."""
+async def _steps(
+    mediad: CountedMediad,
+    first: Uploading | Deleting,
+    second: Uploading | Deleting,
+    log: Path,
+) -> list[Step]:
+    """The steps of a service that has done it before."""
     mediad.start()
-    await doing.prepare()
-    with recorded(mediad, log) as steps:
-        await doing.act()
+    for doing in (first, second):
+        await doing.prepare()
+        with recorded(mediad, log) as steps:
+            await doing.act()
     return steps
 
 
 async def _killed(mediad: CountedMediad, doing: Uploading | Deleting, step: Step) -> bool:
-    """Kill a fresh service at this step, start it again and retry; whether it came to the step."""
-    end(mediad)
-    mediad.start()
+    """Kill the service at this step, start it again and retry; whether it came to the step."""
     await doing.prepare()
     with injected(mediad, step, "signal=KILL"):
         await doing.act()

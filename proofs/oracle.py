@@ -88,6 +88,13 @@ async def judge(mediad: Mediad, ledger: Ledger, *, reading: int | None = None) -
     return findings
 
 
+async def answers(mediad: Mediad, ledger: Ledger, *, reading: int | None = None) -> Findings:
+    """What a service does not answer as it should."""
+    findings = Findings()
+    await ask(mediad, ledger, findings, reading=reading)
+    return findings
+
+
 async def ask(
     mediad: Mediad, ledger: Ledger, findings: Findings, *, reading: int | None = None
 ) -> None:
