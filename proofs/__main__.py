@@ -9,7 +9,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from proofs import disk_errors, fence, kills, power_cuts
+from proofs import disk_errors, fence, full_disk, kills, power_cuts
 from proofs.outcomes import CannotRun, Outcome, Prove, Run, Stopwatch, Verdict
 from proofs.reports import keep, table
 
@@ -18,6 +18,7 @@ PROOFS: dict[str, Prove] = {
     "kills": kills.prove,
     "disk_errors": disk_errors.prove,
     "fence": fence.prove,
+    "full_disk": full_disk.prove,
 }
 _GOOD = frozenset({Verdict.PROVED, Verdict.SKIPPED})
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -83,18 +84,28 @@ def memory_disk(at: Path, *options: str) -> Iterator[Path]:
         run("umount", "--lazy", at)
 
 
-def fill(disk: Path, *, leaving: int = 0) -> Path:
-    """A file that takes the room that is left."""
+def fill(disk: Path) -> list[Path]:
+    """A file that takes all the room that is left."""
     filler = disk / "filler"
-    size = max(0, shutil.disk_usage(disk).free - leaving)
-    with filler.open("wb") as opened:
-        try:
-            while size > 0:
-                size -= opened.write(bytes(min(size, 1024**2)))
-                opened.flush()
-        except OSError:
-            pass
-    return filler
+    piece = 1024**2
+    with filler.open("wb", buffering=0) as opened:
+        while piece:
+            try:
+                opened.write(bytes(piece))
+            except OSError:
+                piece //= 2
+    return [filler]
+
+
+def fill_with_names(disk: Path) -> list[Path]:
+    """Files that take all the names that are left."""
+    fillers = []
+    with contextlib.suppress(OSError):
+        for number in itertools.count():
+            filler = disk / f"filler{number}"
+            filler.touch()
+            fillers.append(filler)
+    return fillers
 
 
 def run(*command: str | Path) -> None:

@@ -168,8 +168,13 @@ async def compare(url: str, folder: Path, findings: Findings, ledger: Ledger) ->
     )
     for sha256 in sorted(set(ledger.held.values()) - set(files)):
         findings.lost.append(f"the bytes of {sha256}")
+    findings.staged += staged(folder)
+
+
+def staged(folder: Path) -> list[str]:
+    """What waits in staging."""
     staging = [path for path in (folder / "staging").rglob("*") if path.is_file()]
-    findings.staged += [str(path) for path in staging if path.name != "lock"]
+    return [str(path) for path in staging if path.name != "lock"]
 
 
 def _files(folder: Path) -> list[Path]:
