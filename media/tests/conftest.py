@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from embedded_servers.seaweedfs import SeaweedFS
 from fakes.postgres_server import EMPTY, Databases, make_database, running_postgres
-from fakes.s3_server import running_seaweedfs
+from fakes.s3_server import make_bucket, running_seaweedfs
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=50, deadline=None)
@@ -44,6 +44,12 @@ async def empty_database_url(postgres_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
-    """An S3 server; tests make buckets, or prefixes, of their own in it."""
+    """An S3 server; tests make buckets of their own in it, or use `s3_bucket`."""
     with TemporaryDirectory() as folder, running_seaweedfs(Path(folder)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(seaweedfs: SeaweedFS) -> str:
+    """A bucket in it, for tests that keep to a prefix of their own."""
+    return make_bucket(seaweedfs, "shared")

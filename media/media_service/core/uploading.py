@@ -64,6 +64,8 @@ class Uploading:
             if earlier and not earlier.is_gone(self._clock()):
                 return earlier
             blob = await self._inspected_and_flushed(staged, format)
+            # Before the lock is taken, so that nobody waits for a slow store while it is held.
+            await self._blobs.put_ahead(original_key(blob.sha256), staged)
             return await self._store(declared, policy, blob, staged)
 
     async def _earlier(self, rows: Rows, declared: Declared, sha256: Sha256) -> Media | None:

@@ -1,16 +1,31 @@
-"""What several contract tests need: a real Valkey, and two processes' caches in it."""
+"""What several contract tests need: every kind of storage, a real Valkey, two caches in it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from embedded_servers.valkey import open_valkey
 from fakes.redis_caches import ready_cache
 from fakes.redis_servers import Network, open_network, open_redis
+from fakes.storages import KINDS, Storage, in_s3
 from media_service.infra.redis.cache import RedisCache
 from redis.asyncio import Redis
+
+
+@pytest.fixture(params=[*KINDS, pytest.param("s3", marks=pytest.mark.needs_s3)])
+async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+    """A storage of every kind, one after the other."""
+    if request.param == "s3":
+        server, bucket = (request.getfixturevalue(name) for name in ("seaweedfs", "s3_bucket"))
+        opening: AbstractAsyncContextManager[Storage] = in_s3(tmp_path, server, bucket)
+    else:
+        opening = KINDS[request.param](tmp_path)
+    async with opening as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

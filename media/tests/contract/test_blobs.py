@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from fakes.storages import (
-    KINDS,
     LARGE,
     SMALL,
     Storage,
@@ -31,12 +29,6 @@ SIZES = pytest.mark.parametrize("size", [0, 1, SMALL, 1024 * 1024, LARGE])
 shared_fixture = settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(params=list(KINDS))
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    async with KINDS[request.param](tmp_path) as opened:
-        yield opened
 
 
 async def assert_damaged(storage: Storage, stored: Stored) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from fakes.storages import (
-    KINDS,
     LARGE,
     SMALL,
     Storage,
@@ -26,12 +23,6 @@ from media_service.core.errors import MediaDamaged
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 LABEL, OTHER_LABEL = "test-20300101t120000-00000001", "test-20300101t120000-00000002"
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture(params=list(KINDS))
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    async with KINDS[request.param](tmp_path) as opened:
-        yield opened
 
 
 async def is_there(storage: Storage, stored: Stored) -> bool:

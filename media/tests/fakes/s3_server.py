@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import botocore.session
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from embedded_servers.seaweedfs import SeaweedFS, open_seaweedfs
@@ -55,10 +57,22 @@ async def open_client(server: SeaweedFS) -> AsyncIterator[S3Client]:
         yield client
 
 
-async def make_bucket(server: SeaweedFS, name: str) -> str:
+@functools.cache
+def sync_client(server: SeaweedFS) -> Any:
+    """The same for code that can't wait."""
+    return botocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=server.endpoint,
+        region_name=server.region,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=AioConfig(s3={"addressing_style": "path"}),
+    )
+
+
+def make_bucket(server: SeaweedFS, name: str) -> str:
     """Make a bucket, and return its name."""
-    async with open_client(server) as client:
-        await client.create_bucket(Bucket=name)
+    sync_client(server).create_bucket(Bucket=name)
     return name
 
 

@@ -7,15 +7,21 @@ import dataclasses
 import hashlib
 import os
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from embedded_servers.seaweedfs import SeaweedFS
 from fakes.in_memory_blobs import InMemoryBlobs, InMemoryStaging
+from fakes.s3_server import sync_client
 from media_service.core.blobs import original_key
 from media_service.core.media import Sha256
 from media_service.core.ports import Blobs, OpenBlob, Staging
 from media_service.infra.blobs.local import open_local_blobs
+from media_service.infra.blobs.s3 import open_s3_blobs
+from media_service.infra.blobs.s3_calls import Patience, open_calls
+from media_service.infra.blobs.s3_records import Sizes
 from media_service.infra.blobs.staging import open_local_staging
 
 PIECE_BYTES = 256 * 1024
@@ -31,6 +37,7 @@ class Storage:
     staging: Staging
     lay: Callable[[str, bytes | None], None]
     staged_files: Callable[[], int]
+    prefix: str = ""
 
 
 @contextlib.asynccontextmanager
@@ -61,6 +68,42 @@ async def on_local_disk(folder: Path) -> AsyncIterator[Storage]:
 
     async with open_local_blobs(folder) as blobs, open_local_staging(folder) as staging:
         yield Storage(blobs, staging, lay, staged_files)
+
+
+@contextlib.asynccontextmanager
+async def in_s3(
+    folder: Path,
+    server: SeaweedFS,
+    bucket: str,
+    *,
+    sizes: Sizes | None = None,
+    patience: Patience | None = None,
+) -> AsyncIterator[Storage]:
+    """Under a prefix of its own in the bucket; `server` may be what stands before it."""
+    prefix = f"{secrets.token_hex(8)}/"
+    behind = sync_client(server)
+
+    def lay(key: str, content: bytes | None) -> None:
+        if content is None:
+            behind.delete_object(Bucket=bucket, Key=prefix + key)
+        else:
+            behind.put_object(Bucket=bucket, Key=prefix + key, Body=content)
+
+    def staged_files() -> int:
+        return sum(path.is_file() and path.name != "lock" for path in folder.glob("staging/*/*"))
+
+    async with (
+        open_local_staging(folder) as staging,
+        open_calls(
+            region=server.region,
+            endpoint=server.endpoint,
+            is_path_style=True,
+            credentials=(server.access_key, server.secret_key),
+            patience=patience,
+        ) as calls,
+        open_s3_blobs(calls, bucket=bucket, prefix=prefix, staging=staging, sizes=sizes) as blobs,
+    ):
+        yield Storage(blobs, staging, lay, staged_files, prefix)
 
 
 KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Storage]]] = {
