@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from embedded_servers.errors import EmbeddedServerError
 from embedded_servers.postgres import open_postgres
@@ -19,14 +20,16 @@ from media_service.core.deleting import Deleting
 from media_service.core.delivering import Delivering
 from media_service.core.developing import Developing, DevelopingLimits
 from media_service.core.housekeeping import Housekeeping
-from media_service.core.ports import Cache
+from media_service.core.ports import Blobs, Cache, Staging
 from media_service.core.processing import Processing
 from media_service.core.reading import Reading
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
 from media_service.infra.blobs.local import open_local_blobs
-from media_service.infra.blobs.staging import open_local_staging
+from media_service.infra.blobs.s3 import S3Blobs, open_s3_blobs
+from media_service.infra.blobs.s3_calls import open_calls
+from media_service.infra.blobs.staging import LocalStaging, open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.memory.cache import InProcessCache
@@ -36,6 +39,7 @@ from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
 from media_service.tracing import UNTRACED, Tracing
+from media_service.storage_urls import parse_storage_url
 
 Check = Callable[[], Awaitable[None]]
 
@@ -91,9 +95,9 @@ async def open_media_service(
         opened = await enter(pool)
         await enter(watch_backlog(opened))
         database = tracing.steps(opened, transaction="database transaction")
-        folder = blob_folder(settings)
-        blobs = tracing.steps(await enter(open_local_blobs(folder)), put="blob put")
-        staging = await enter(open_local_staging(folder))
+        staging = await enter(open_local_staging(staging_folder(settings)))
+        opened_blobs = await enter(open_blobs(storage_url(settings), staging=staging))
+        blobs = tracing.steps(opened_blobs, put="blob put")
         cache = await _open_cache(stack, settings, database_url)
         codecs = tracing.steps(ImageCodecs(cells), inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))
@@ -150,7 +154,7 @@ async def open_media_service(
         yield Opened(
             service=service,
             database_url=database_url,
-            checks={"database": database.check, "storage": staging.check},
+            checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             decoders=lambda: _decoders(codecs, cells),
         )
 
@@ -164,11 +168,48 @@ def _decoders(codecs: ImageCodecs, cells: Cells) -> Mapping[str, object]:
     }
 
 
-def blob_folder(settings: Settings) -> Path:
-    """Where blobs and staging lie."""
-    if settings.storage_url:
-        return Path(settings.storage_url.removeprefix("file://"))
-    return prepared_folder(settings) / "blobs"
+def storage_url(settings: Settings) -> str:
+    """Where blobs lie: where the operator says, or in the data folder."""
+    return settings.storage_url or f"file://{quote(str(prepared_folder(settings) / 'blobs'))}"
+
+
+def staging_folder(settings: Settings) -> Path:
+    """Where staging lies: where blobs do, if that is on this machine; else in the data folder."""
+    where = parse_storage_url(storage_url(settings))
+    return where if isinstance(where, Path) else prepared_folder(settings)
+
+
+@asynccontextmanager
+async def open_blobs(url: str, *, staging: Staging) -> AsyncIterator[Blobs]:
+    """The blobs at a storage URL; `staging` is on this machine whatever it says.
+
+    Raises ValueError for what is no such URL; OSError, StorageFull, StorageUnavailable.
+    """
+    where = parse_storage_url(url)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        if isinstance(where, Path):
+            yield await enter(open_local_blobs(where))
+            return
+        calls = await enter(
+            open_calls(
+                region=where.region, endpoint=where.endpoint, is_path_style=where.is_path_style
+            )
+        )
+        yield await enter(
+            open_s3_blobs(calls, bucket=where.bucket, prefix=where.prefix, staging=staging)
+        )
+
+
+def _storage_check(staging: LocalStaging, blobs: Blobs) -> Check:
+    """Whether bytes can be staged, and stored for good where that is elsewhere."""
+
+    async def check() -> None:
+        await staging.check()
+        if isinstance(blobs, S3Blobs):
+            await blobs.check_store()
+
+    return check
 
 
 async def _open_cache(stack: AsyncExitStack, settings: Settings, database_url: str) -> Cache:

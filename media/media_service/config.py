@@ -33,13 +33,13 @@ from pydantic_settings import (
 from media_service.core.media import MediaType, Purpose, Visibility
 from media_service.core.purposes import DEFAULT_POLICIES, Policies, Policy
 from media_service.core.renditions import FULL, DevelopingPolicy, Shape, ThumbnailSpec
+from media_service.storage_urls import parse_storage_url
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 ROLES = ("grpc", "http", "worker")
 _SCHEMES = {
     "database_url": ("postgresql://", "postgres://"),
     "redis_url": ("redis://", "rediss://", "unix://"),
-    "storage_url": ("file:///",),
     "public_url": ("http://", "https://"),
 }
 _NOT_OURS = frozenset({"MEDIAD_CONFIG", "MEDIAD_TOKEN"})
@@ -63,7 +63,12 @@ class Settings(BaseSettings):
     roles: str = Field("grpc,http,worker", description="What this process does")
     database_url: str = Field("", description="postgresql://… (default: an embedded one)")
     redis_url: str = Field("", description="redis://… (default: a cache in this process)")
-    storage_url: str = Field("", description="file:///… (default: blobs/ in the data folder)")
+    storage_url: str = Field(
+        "", description="file:///… or s3://bucket/prefix (default: blobs/ in the data folder)"
+    )
+    delivery: str = Field(
+        "proxy", pattern="^(proxy|redirect)$", description="How readers get bytes from S3"
+    )
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="Decoding processes (default: one per core)"
     )
@@ -156,6 +161,17 @@ def _check_urls(settings: Settings) -> None:
         url = getattr(settings, name)
         if url and not url.startswith(schemes):
             raise ValueError(f"MEDIAD_{name.upper()} must begin with {' or '.join(schemes)}")
+    _check_storage(settings)
+
+
+def _check_storage(settings: Settings) -> None:
+    if settings.storage_url:
+        try:
+            parse_storage_url(settings.storage_url)
+        except ValueError as error:
+            raise ValueError(f"MEDIAD_STORAGE_URL: {error}") from None
+    if settings.delivery == "redirect" and not settings.storage_url.startswith("s3://"):
+        raise ValueError("MEDIAD_DELIVERY=redirect needs MEDIAD_STORAGE_URL=s3://…")
 
 
 def _is_loopback(host: str) -> bool:

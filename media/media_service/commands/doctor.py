@@ -9,8 +9,15 @@ import click
 from redis.asyncio import Redis
 
 from media_service.commands.logs import configure_logs
-from media_service.composition import blob_folder, open_database_url, prepared_folder
+from media_service.composition import (
+    open_blobs,
+    open_database_url,
+    prepared_folder,
+    staging_folder,
+    storage_url,
+)
 from media_service.config import Settings, read_policies
+from media_service.infra.blobs.s3 import S3Blobs
 from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
@@ -63,13 +70,21 @@ async def _data_folder(settings: Settings) -> str:
 
 
 async def _storage(settings: Settings) -> str:
-    folder = blob_folder(settings)
-    async with open_local_staging(folder) as staging:
+    folder = staging_folder(settings)
+    async with (
+        open_local_staging(folder) as staging,
+        open_blobs(storage_url(settings), staging=staging) as blobs,
+    ):
         await staging.check()
+        if isinstance(blobs, S3Blobs):
+            await blobs.check_store()
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE_BYTES:
         raise OSError(f"only {free // 1024**2} MB are free on {folder}; make room")
-    return f"{folder} is writable, {free // 1024**3} GB free"
+    local = f"{folder} is writable, {free // 1024**3} GB free"
+    if isinstance(blobs, S3Blobs):
+        return f"{settings.storage_url} is written, read and deleted; for staging, {local}"
+    return local
 
 
 async def _database(settings: Settings) -> str:

@@ -34,6 +34,7 @@ REFUSED = {
     "MEDIAD_DATABASE_URL": ("mysql://x", "postgresql://"),
     "MEDIAD_REDIS_URL": ("http://x", "redis://"),
     "MEDIAD_STORAGE_URL": ("file://x", "file:///"),
+    "MEDIAD_DELIVERY": ("redirect", "MEDIAD_STORAGE_URL=s3://"),
     "MEDIAD_PUBLIC_URL": ("nonsense", "http://"),
     "MEDIAD_SERVICE_TOKENS": ("users:short", "16 characters"),
     "MEDIAD_SIGNING_KEYS": ("k1", "16 characters"),

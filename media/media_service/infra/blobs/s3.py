@@ -72,6 +72,7 @@ from media_service.infra.blobs.trash import checked_key
 from media_service.infra.blobs.verified import RecentBytes, VerifiedBytes, Wanted
 
 MEMORY_BYTES = 32 * 1024 * 1024
+_CHECKED_SECONDS = 10.0
 _FOLDER = re.compile(r"(?:originals|renditions)/(?:[0-9a-f]{2}/){0,2}")
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,8 @@ class S3Blobs:
         self._staging = staging
         self._disk = disk
         self._sizes = sizes
+        self._clock = clock
+        self._checked_until = 0.0
         self._recent = RecentBytes(max_bytes=memory_bytes, clock=clock)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._uploading = Uploading(bucket, disk=disk, sizes=sizes)
@@ -219,8 +222,17 @@ class S3Blobs:
             if parse_key(found.key):
                 yield found
 
-    async def probe(self) -> None:
-        """Write, read and delete a small object. Raises StorageFull, StorageUnavailable."""
+    async def check_store(self) -> None:
+        """Write, read and delete a small object, unless that went well a moment ago.
+
+        Raises StorageFull, StorageUnavailable.
+        """
+        if self._clock() < self._checked_until:
+            return
+        await self._probe()
+        self._checked_until = self._clock() + _CHECKED_SECONDS
+
+    async def _probe(self) -> None:
         name, content = f"probe/{secrets.token_hex(8)}", secrets.token_bytes(16)
         await self._bucket.put(name, content)
         try:

@@ -189,7 +189,10 @@ async def open_calls(
     credentials: tuple[str, str] | None = None,
     patience: Patience | None = None,
 ) -> AsyncIterator[Calls]:
-    """Calls to a server; without credentials, those that botocore finds by itself."""
+    """Calls to a server; without credentials, those that botocore finds by itself.
+
+    Raises OSError if it finds none.
+    """
     patience = patience or Patience()
     config = AioConfig(
         signature_version="s3v4",
@@ -210,6 +213,11 @@ async def open_calls(
         given = {"aws_access_key_id": credentials[0], "aws_secret_access_key": credentials[1]}
     session = get_session()
     session.register_component("data_loader", _descriptions())
+    if not credentials and await session.get_credentials() is None:
+        raise OSError(
+            "no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "AWS_PROFILE, or give the machine a role"
+        )
     async with session.create_client(
         "s3", region_name=region or None, endpoint_url=endpoint or None, config=config, **given
     ) as client:
