@@ -61,6 +61,7 @@ async def _serve(settings: Settings, tracing: Tracing) -> None:
                 checks=opened.checks,
                 capabilities=opened.decoders,
                 is_draining=stop.is_set,
+                redirects=settings.delivery == "redirect",
             )
             traced = tracing.requests(app)
             await stack.enter_async_context(

@@ -36,6 +36,18 @@ class Delivery:
     lasting: timedelta | None
 
 
+REDIRECTED_FOR = timedelta(minutes=15)
+"""How long a URL of the store works that a reader was sent to; also after the medium is deleted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Where a reader can get the bytes without us, and how long they may be told to go there."""
+
+    url: str
+    lasting: timedelta
+
+
 class Delivering:
     """Finds and opens what a URL names."""
 
@@ -98,6 +110,29 @@ class Delivering:
             raise MediaFailed
         known = self._developing.known(media, rendition.recipe)
         return known or (await self._developing.ensure(media))[rendition.recipe.key]
+
+    async def elsewhere(self, delivery: Delivery, *, disposition: str) -> Elsewhere | None:
+        """Where to send the reader; None if the bytes have to come from here. Raises as `open`."""
+        works_for = min(delivery.lasting or REDIRECTED_FOR, REDIRECTED_FOR)
+        if works_for < timedelta(seconds=1):
+            return None
+        try:
+            url = await self._presigned(delivery, disposition, works_for)
+        except MediaDamaged:
+            healed = await self._healed(delivery)
+            url = await self._presigned(healed, disposition, works_for)
+        # Who goes there late must still have time to begin.
+        return Elsewhere(url=url, lasting=works_for / 2) if url else None
+
+    async def _presigned(
+        self, delivery: Delivery, disposition: str, works_for: timedelta
+    ) -> str | None:
+        return await self._blobs.presigned_url(
+            delivery.stored.key,
+            content_type=delivery.stored.content_type,
+            disposition=disposition,
+            expires_in=works_for,
+        )
 
     def open(self, delivery: Delivery) -> Opening:
         """The delivery's bytes; damaged ones are made anew first, so the delivery may change.

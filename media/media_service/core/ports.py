@@ -162,7 +162,8 @@ class Blobs(Trash, Protocol):
     ) -> str | None:
         """Where anybody can read the bytes for a while, without us; None if there is no such way.
 
-        They are sent as what they are said to be. Raises StorageUnavailable.
+        They are sent as what they are said to be. Raises MediaDamaged if they are missing,
+        StorageUnavailable.
         """
 
     def objects(self, prefix: str) -> AsyncIterator[StoredObject]:

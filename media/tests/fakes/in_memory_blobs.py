@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 from media_service.core.blobs import (
     DELETING,
@@ -147,6 +148,7 @@ class InMemoryBlobs:
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
+        self.public_url = ""
         self.trashed: dict[str, dict[str, bytes]] = {}
         self.failure: MediaError | None = None
         self.keeps_what_it_has = False
@@ -181,7 +183,13 @@ class InMemoryBlobs:
     async def presigned_url(
         self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
     ) -> str | None:
-        return None
+        self._check(key)
+        if not self.public_url:
+            return None
+        if key not in self.contents:
+            raise MediaDamaged
+        said = {"type": content_type, "as": disposition, "for": int(expires_in.total_seconds())}
+        return f"{self.public_url}/{key}?{urlencode(said)}"
 
     @asynccontextmanager
     async def deleting(self) -> AsyncIterator[InMemoryDeletion]:

@@ -38,13 +38,19 @@ def http_app(
     checks: Mapping[str, Callable[[], Awaitable[None]]],
     capabilities: Callable[[], Mapping[str, object]],
     is_draining: Callable[[], bool],
+    redirects: bool = False,
 ) -> ASGIApp:
-    """The app. Never raises but when its task is cancelled: every failure becomes an answer."""
+    """The app. Never raises but when its task is cancelled: every failure becomes an answer.
+
+    With `redirects`, readers are sent to the store where they can be.
+    """
     operations = Operations(
         service.policies, checks=checks, capabilities=capabilities, is_draining=is_draining
     )
     return HttpApp(
-        DeliveryRoute(service.delivering), operations=operations, is_draining=is_draining
+        DeliveryRoute(service.delivering, redirects=redirects),
+        operations=operations,
+        is_draining=is_draining,
     )
 
 

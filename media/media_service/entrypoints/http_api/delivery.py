@@ -15,10 +15,16 @@ from starlette.types import Receive, Scope
 from media_service.core.delivering import Delivering, Delivery
 from media_service.core.ports import OpenBlob
 from media_service.entrypoints.http_api.conditionals import may_be_continued, none_match
-from media_service.entrypoints.http_api.entities import Entity, describe
+from media_service.entrypoints.http_api.entities import (
+    Entity,
+    content_disposition,
+    describe,
+    is_inert,
+    redirect_caching,
+)
 from media_service.entrypoints.http_api.errors import Refused, range_not_satisfiable
 from media_service.entrypoints.http_api.exchange import Exchange
-from media_service.entrypoints.http_api.headers import content_length
+from media_service.entrypoints.http_api.headers import SAFETY, block, content_length
 from media_service.entrypoints.http_api.ranges import (
     ByteRange,
     RangeNotSatisfiable,
@@ -26,11 +32,13 @@ from media_service.entrypoints.http_api.ranges import (
 )
 from media_service.entrypoints.http_api.targets import parse_target
 
-_OK, _PARTIAL, _NOT_MODIFIED = (
+_OK, _PARTIAL, _FOUND, _NOT_MODIFIED = (
     int(HTTPStatus.OK),
     int(HTTPStatus.PARTIAL_CONTENT),
+    int(HTTPStatus.FOUND),
     int(HTTPStatus.NOT_MODIFIED),
 )
+_REDIRECTION = block(SAFETY, body_bytes=0)
 _WATCHED_BYTES = 256 * 1024
 """Above this a body goes out in several pieces, and it pays to notice a reader who leaves."""
 
@@ -42,10 +50,14 @@ class CutShort(Exception):
 
 
 class DeliveryRoute:
-    """Answers GET and HEAD for `/media/{media_id}/{rendition}`."""
+    """Answers GET and HEAD for `/media/{media_id}/{rendition}`.
 
-    def __init__(self, delivering: Delivering) -> None:
+    `redirects`: readers are sent to the store where they can be.
+    """
+
+    def __init__(self, delivering: Delivering, *, redirects: bool = False) -> None:
         self._delivering = delivering
+        self._redirects = redirects
 
     async def answer(
         self, scope: Scope, receive: Receive, *, exchange: Exchange, headers: RequestHeaders
@@ -69,8 +81,26 @@ class DeliveryRoute:
         elif scope["method"] == "HEAD":
             exchange.start(_OK, entity.whole, *own)
             await exchange.body()
-        else:
+        elif not (self._redirects and await self._redirect(delivery, exchange)):
             await self._send(delivery, receive, exchange=exchange, headers=headers)
+
+    async def _redirect(self, delivery: Delivery, exchange: Exchange) -> bool:
+        """Send the reader to the store; whether that was possible.
+
+        Only for types that no browser runs, because the store sends none of our safety headers.
+        """
+        content_type = delivery.stored.content_type
+        if not is_inert(content_type):
+            return False
+        disposition = content_disposition(content_type, delivery.media.filename)
+        elsewhere = await self._delivering.elsewhere(delivery, disposition=disposition)
+        if elsewhere is None:
+            return False
+        location = (b"location", elsewhere.url.encode("ascii"))
+        caching = redirect_caching(delivery, elsewhere)
+        exchange.start(_FOUND, _REDIRECTION, location, caching)
+        await exchange.body()
+        return True
 
     async def _send(
         self, delivery: Delivery, receive: Receive, *, exchange: Exchange, headers: RequestHeaders

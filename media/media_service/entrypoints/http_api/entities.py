@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
-from media_service.core.delivering import Delivery
+from media_service.core.delivering import Delivery, Elsewhere
 from media_service.core.media import Visibility
 from media_service.entrypoints.http_api.headers import SAFETY, Block, Header, block
 
@@ -84,12 +84,17 @@ def _describe(
     return Entity(etag, size_bytes, block(headers, body_bytes=size_bytes), block(headers))
 
 
+def is_inert(content_type: str) -> bool:
+    """Whether no browser runs content of this type, whatever is in it."""
+    return bool(_INERT.fullmatch(content_type))
+
+
 def content_disposition(content_type: str, filename: str) -> str:
     """How to show a content and what to call it (RFC 6266), in plain visible ASCII.
 
     The name ends as the type says, whatever it ended with.
     """
-    kind = "inline" if _INERT.fullmatch(content_type) else "attachment"
+    kind = "inline" if is_inert(content_type) else "attachment"
     stem = _EXTENSION.sub("", filename) or "file"
     name = stem + _EXTENSIONS.get(content_type, ".bin")
     plain = _UNSAFE_IN_QUOTES.sub("_", name)
@@ -113,6 +118,12 @@ def cache_control(delivery: Delivery) -> Header:
     if not is_public:
         return (b"cache-control", b"private, max-age=%d" % seconds)
     return (b"cache-control", b"%s, max-age=%d, %s" % (scope, seconds, then))
+
+
+def redirect_caching(delivery: Delivery, elsewhere: Elsewhere) -> Header:
+    """How long, and by whom, the way to the store may be kept."""
+    scope = b"public" if delivery.media.visibility is Visibility.PUBLIC else b"private"
+    return (b"cache-control", b"%s, max-age=%d" % (scope, elsewhere.lasting.total_seconds()))
 
 
 def _seconds(lasting: timedelta | None, most: int) -> int:

@@ -73,6 +73,8 @@ from media_service.infra.blobs.verified import RecentBytes, VerifiedBytes, Wante
 
 MEMORY_BYTES = 32 * 1024 * 1024
 _CHECKED_SECONDS = 10.0
+_SEEN_SECONDS = 60.0
+_MOST_SEEN = 20_000
 _FOLDER = re.compile(r"(?:originals|renditions)/(?:[0-9a-f]{2}/){0,2}")
 
 logger = logging.getLogger(__name__)
@@ -101,7 +103,8 @@ class S3Blobs:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._uploading = Uploading(bucket, disk=disk, sizes=sizes)
         self._pieces = Pieces(bucket, sizes=sizes)
-        self._trash = S3Trash(bucket, forget=self._recent.drop)
+        self._seen: dict[str, float] = {}
+        self._trash = S3Trash(bucket, forget=self._forget)
 
     async def put_ahead(self, key: str, staged: StagedFile) -> None:
         """Upload the staged bytes unless something lies under the key already.
@@ -128,7 +131,7 @@ class S3Blobs:
         try:
             await self._uploading.upload(key, staged, only_new=False)
         finally:
-            self._recent.drop(key)
+            self._forget(key)
 
     def open(
         self, key: str, *, size_bytes: int, sha256: Sha256
@@ -156,13 +159,18 @@ class S3Blobs:
             if await hash_object(self._bucket, key, size_bytes) != sha256:
                 raise damaged(wanted, "its hash is another")
         except MediaDamaged:
-            self._recent.drop(key)
+            self._forget(key)
             raise
 
     async def presigned_url(
         self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
     ) -> str | None:
-        """Where anybody can read the bytes for a while, without us. Raises StorageUnavailable."""
+        """Where anybody can read the bytes for a while, without us.
+
+        Raises MediaDamaged if they were missing when somebody looked, a minute ago at most;
+        StorageUnavailable.
+        """
+        await self._look(checked_key(key))
         seconds = max(1, int(expires_in.total_seconds()))
         answered = {
             "ResponseContentType": content_type,
@@ -172,12 +180,26 @@ class S3Blobs:
         try:
             url: str = await self._bucket.calls.client.generate_presigned_url(
                 "get_object",
-                Params={**self._bucket.place(checked_key(key)), **answered},
+                Params={**self._bucket.place(key), **answered},
                 ExpiresIn=seconds,
             )
         except BotoCoreError as error:
             raise StorageUnavailable from error
         return url
+
+    async def _look(self, key: str) -> None:
+        """Raise MediaDamaged if there is nothing under the key."""
+        if self._seen.get(key, 0.0) > self._clock():
+            return
+        if await self._bucket.head(key) is None:
+            raise damaged(Wanted(key, 0, Sha256("")), "it is missing")
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[key] = self._clock() + _SEEN_SECONDS
+
+    def _forget(self, key: str) -> None:
+        self._recent.drop(key)
+        self._seen.pop(key, None)
 
     @asynccontextmanager
     async def deleting(self) -> AsyncIterator[S3Deletion]:
