@@ -45,6 +45,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -55,7 +56,7 @@ from media_service.core.errors import MediaDamaged, StorageUnavailable
 from media_service.core.media import Sha256
 from media_service.core.ports import OpenBlob, StagedFile, Staging
 from media_service.infra.blobs.disk import Disk, end_process, open_disk
-from media_service.infra.blobs.s3_bucket import Bucket
+from media_service.infra.blobs.s3_bucket import Bucket, in_turns
 from media_service.infra.blobs.s3_calls import Calls
 from media_service.infra.blobs.s3_reading import (
     Pieces,
@@ -120,10 +121,9 @@ class S3Blobs:
         Raises StorageFull, StorageUnavailable; the latter also while a deletion of the key may
         still be under way.
         """
-        found, is_leaving = await asyncio.gather(
-            self._bucket.head(checked_key(key)), self._trash.is_leaving(key)
-        )
-        if is_leaving:
+        head, is_leaving = partial(self._bucket.head, checked_key(key)), self._trash.is_leaving
+        found, is_leaving_now = await in_turns([head, partial(is_leaving, key)], at_once=2)
+        if is_leaving_now:
             logger.warning("not putting %s: a deletion of it was never answered", key)
             raise StorageUnavailable
         if not anew and found and found.holds(staged.size_bytes, staged.sha256):

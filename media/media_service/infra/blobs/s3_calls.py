@@ -1,6 +1,8 @@
 """Every call to S3 goes through here: repeated if that may help, counted, and never for ever.
 
-botocore repeats nothing itself, so that what is counted is what was sent.
+botocore repeats nothing itself, so that what is counted is what was sent. (aiohttp sends once more
+what can't do harm by it when a connection ends before its answer begins, as idle ones do. It does
+not do so with a POST, which is what deletes.)
 """
 
 from __future__ import annotations

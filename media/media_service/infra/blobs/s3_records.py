@@ -66,13 +66,14 @@ class Record:
 
     def metadata(self) -> dict[str, str]:
         """The record as an object's metadata."""
-        return {
+        said = {
             "mediad-sha256": self.sha256,
             "mediad-checksum": self.checksum,
             "mediad-piece-bytes": str(self.piece_bytes),
-            "mediad-pieces": base64.b64encode(self.pieces).decode(),
             "mediad-record": self._binding(),
         }
+        # Some servers lose empty values.
+        return said | ({"mediad-pieces": in_base64(self.pieces)} if self.pieces else {})
 
     def _binding(self) -> str:
         said = f"{self.sha256} {self.size_bytes} {self.checksum} {self.piece_bytes} "
@@ -87,7 +88,7 @@ def read_record(metadata: Mapping[str, str], *, size_bytes: int) -> Record | Non
             size_bytes=size_bytes,
             checksum=metadata["mediad-checksum"],
             piece_bytes=int(metadata["mediad-piece-bytes"]),
-            pieces=base64.b64decode(metadata["mediad-pieces"], validate=True),
+            pieces=base64.b64decode(metadata.get("mediad-pieces", ""), validate=True),
         )
     except (KeyError, ValueError, binascii.Error):
         return None
@@ -110,7 +111,7 @@ def sum_of(piece: bytes | bytearray | memoryview) -> bytes:
 
 
 def in_base64(digest: bytes) -> str:
-    """A digest as S3 writes it."""
+    """Bytes as S3 writes them in headers."""
     return base64.b64encode(digest).decode()
 
 
