@@ -38,8 +38,8 @@ from media_service.infra.postgres.changes import follow_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
-from media_service.tracing import UNTRACED, Tracing
 from media_service.storage_urls import parse_storage_url
+from media_service.tracing import UNTRACED, Tracing
 
 Check = Callable[[], Awaitable[None]]
 
