@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import asyncpg
 import grpc
 import httpx
 import numpy as np
@@ -168,6 +169,14 @@ async def check_restored(backup: Backup, new: Mediad, http: httpx.AsyncClient) -
                 assert await read(media, http, media_id) == content
 
 
+async def ids_in(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        return {str(row["id"]) for row in await connection.fetch("select id from media")}
+    finally:
+        await connection.close()
+
+
 async def test_what_was_acknowledged_before_a_backup_is_back_and_nothing_is_eaten(
     tmp_path: Path,
 ) -> None:
@@ -184,9 +193,10 @@ async def test_what_was_acknowledged_before_a_backup_is_back_and_nothing_is_eate
         give_away(data / "postgres" / "data", like=old.folder / "data" / "postgres" / "data")
         await check_restored(backup, embedded, http)
 
-        async with open_postgres(tmp_path / "server") as url:
-            await asyncio.to_thread(restore, url, backup.folder / "mediad.dump")
-            settings = {"MEDIAD_DATABASE_URL": url, "MEDIAD_ROLES": "grpc,http"}
-            served = Mediad(tmp_path / "served", **settings)
-            restore_files(backup, served)
-            await check_restored(backup, served, http)
+    async with open_postgres(tmp_path / "server") as url:
+        await asyncio.to_thread(restore, url, backup.folder / "mediad.dump")
+        migrated = Mediad(tmp_path / "served", MEDIAD_DATABASE_URL=url).command("migrate")
+        assert migrated.stdout == "the schema is up to date\n", migrated.stderr
+        there = await ids_in(url)
+    assert there >= set(backup.before)
+    assert not there & set(backup.late)
