@@ -97,7 +97,7 @@ async def open_media_service(
         database = tracing.steps(opened, transaction="database transaction")
         staging = await enter(open_local_staging(staging_folder(settings)))
         opened_blobs = await enter(open_blobs(storage_url(settings), staging=staging))
-        blobs = tracing.steps(opened_blobs, put="blob put")
+        blobs = tracing.steps(opened_blobs, put_ahead="blob put ahead", put="blob put")
         cache = await _open_cache(stack, settings, database_url)
         codecs = tracing.steps(ImageCodecs(cells), inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))

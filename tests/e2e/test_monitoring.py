@@ -29,8 +29,6 @@ FROM_ELSEWHERE = frozenset(
         "mediad_jobs_failed",
         "mediad_jobs_oldest_seconds",
         "mediad_jobs_waiting",
-        "mediad_s3_breaker_open",
-        "mediad_s3_calls_total",
         "mediad_scrubbed_bytes_total",
         "mediad_worker_restarts_total",
     }
@@ -101,7 +99,8 @@ async def told(
     for service in (mediad, users):
         scraped = await http.get(f"{service.base_url}/metrics")
         for family in text_string_to_metric_families(scraped.text):
-            told.setdefault(_full_name(family.name, family.type), set())
+            for name in _names(family.name, family.type):
+                told.setdefault(name, set())
             for sample in family.samples:
                 told.setdefault(sample.name, set()).update(sample.labels)
     return told
@@ -113,9 +112,10 @@ async def _until_a_job_is_done(mediad: Mediad, http: httpx.AsyncClient) -> None:
             await asyncio.sleep(0.05)
 
 
-def _full_name(name: str, type: str) -> str:
-    """As samples will be called, where there is none yet."""
-    return f"{name}_total" if type == "counter" else name
+def _names(name: str, type: str) -> list[str]:
+    """What its samples will be called, where there is none yet."""
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
+    return [name + ending for ending in endings.get(type, [""])]
 
 
 async def test_every_metric_that_is_asked_for_is_told(told: Mapping[str, set[str]]) -> None:

@@ -77,6 +77,7 @@ async def test_one_upload_is_one_trace_from_the_user_service_to_the_job(
         (call, "upload"),
         ("upload", "cell inspect"),
         ("upload", "database transaction"),
+        ("upload", "blob put ahead"),
         ("database transaction", "blob put"),
         ("database transaction", "job enqueue"),
         ("job enqueue", "job develop"),
