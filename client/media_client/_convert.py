@@ -130,6 +130,7 @@ def media(message: pb.MediaResponse) -> Media:
         failure_code=message.failure_code,
         updated_at=_moment(message.updated_at),
         expires_at=_moment(message.expires_at) if message.HasField("expires_at") else None,
+        progress_percent=message.progress_percent,
     )
 
 

@@ -58,6 +58,7 @@ __all__ = [
     "BadAnswer",
     "Broken",
     "BrokenFile",
+    "CancelledByOperator",
     "ChecksumMismatch",
     "Conflict",
     "DatabaseUnavailable",
@@ -95,6 +96,7 @@ __all__ = [
     "MetadataTooLarge",
     "NotFound",
     "NotTheOwner",
+    "QueueFull",
     "RenditionNotFound",
     "SizeMismatch",
     "StorageFull",
@@ -240,8 +242,16 @@ class MediaFailed(Conflict):
     """The renditions of this media could not be made."""
 
 
+class CancelledByOperator(Conflict):
+    """An operator cancelled the work on this media; ProcessMedia begins it anew."""
+
+
 class TooManyUploads(Limited):
     """Too many bytes are being uploaded at once; try again in a moment, or stream."""
+
+
+class QueueFull(Limited):
+    """Too many pictures are waiting to be worked on; try again later."""
 
 
 class DatabaseUnavailable(Unavailable):

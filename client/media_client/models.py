@@ -155,7 +155,7 @@ class Media(UploadedMedia):
     """All that is known of a medium. `expires_at` is None for what stays.
 
     `renditions` is what is served beside the thumbnails: `full`, and what plays. `failure_code`
-    says why a medium has FAILED.
+    says why a medium has FAILED; `progress_percent`, how many of its renditions have been made.
 
     >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")
     >>> known = await media.get_media(stored.media_id)
@@ -172,6 +172,7 @@ class Media(UploadedMedia):
     failure_code: str
     updated_at: datetime
     expires_at: datetime | None
+    progress_percent: int = 0
 
     def rendition(self, name: str) -> Rendition | None:
         """The rendition or thumbnail of this name, if the medium has one."""

@@ -12,7 +12,8 @@ import click
 
 from media_service.config import Settings, SettingsRefused, read_settings
 from media_service.core.errors import MediaError
-from media_service.core.media import Purpose
+from media_service.core.jobs import JobFilter, JobState
+from media_service.core.media import Purpose, UserId
 
 _T = TypeVar("_T")
 _PURPOSES = [purpose.name for purpose in Purpose]
@@ -133,6 +134,60 @@ def sweep(grace: int | None) -> None:
     from media_service.commands import sweep as sweep_command
 
     _run(sweep_command.run(_settings(), grace_seconds=grace))
+
+
+@main.group()
+def jobs() -> None:
+    r"""Look at the jobs that wait, run or were given up; begin them again, cancel them.
+
+    \b
+    States:
+      waiting   not done yet, or tried less than 5 times
+      running   a worker is on it
+      parked    storage, database or decoders were away for 5 tries: tried hourly for 3 days
+      failed    given up; kept for 7 days
+    """
+
+
+@jobs.command("list")
+@click.option("--state", type=click.Choice([state.value for state in JobState]))
+@click.option("--owner", help="Only jobs of this user's media.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_jobs(state: str | None, owner: str | None, limit: int, as_json: bool) -> None:
+    """Show jobs, the oldest first."""
+    from media_service.commands import jobs as jobs_command
+
+    which = JobFilter(
+        state=JobState(state) if state else None, owner=UserId(owner) if owner else None
+    )
+    _run(jobs_command.show(_settings(), which, limit=limit, as_json=as_json))
+
+
+@jobs.command("retry")
+@click.argument("ids", nargs=-1, type=int)
+@click.option("--all-failed", is_flag=True, help="Everything that is parked or failed.")
+def retry_jobs(ids: tuple[int, ...], all_failed: bool) -> None:
+    """Begin the jobs IDS again, at once. Running ones are left alone."""
+    from media_service.commands import jobs as jobs_command
+
+    if bool(ids) == all_failed:
+        raise click.UsageError("name jobs by their ids, or say --all-failed")
+    if not _run(jobs_command.retry(_settings(), ids)):
+        sys.exit(1)
+
+
+@jobs.command("cancel")
+@click.argument("ids", nargs=-1, type=int, required=True)
+def cancel_jobs(ids: tuple[int, ...]) -> None:
+    """Take the jobs IDS away; a running one is broken off.
+
+    Their media are FAILED then (cancelled_by_operator), until ProcessMedia is called for them.
+    """
+    from media_service.commands import jobs as jobs_command
+
+    if not _run(jobs_command.cancel(_settings(), ids)):
+        sys.exit(1)
 
 
 def _settings(**overrides: Any) -> Settings:

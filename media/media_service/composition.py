@@ -16,12 +16,14 @@ from embedded_servers.postgres import open_postgres
 
 from media_service.config import Settings, read_policies
 from media_service.core.access import Links, Signer, SigningKey
+from media_service.core.admitting import Admitting
 from media_service.core.deleting import Deleting
 from media_service.core.delivering import Delivering
 from media_service.core.developing import Developing, DevelopingLimits
 from media_service.core.housekeeping import Housekeeping
 from media_service.core.ports import Blobs, Cache, Staging
 from media_service.core.processing import Processing
+from media_service.core.queueing import Queueing
 from media_service.core.reading import Reading
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
@@ -50,6 +52,7 @@ class Opened:
 
     service: MediaService
     database_url: str
+    connection_name: str
     checks: Mapping[str, Check]
     decoders: Callable[[], Mapping[str, object]]
 
@@ -86,13 +89,18 @@ async def open_media_service(
     """Open what the core needs, hand it over, close in reverse order."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        name = f"mediad-{secrets.token_hex(6)}"
         cells = await enter(Cells(size=settings.cells))
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
         pool = open_database(
-            database_url, max_connections=settings.max_connections, enqueuing=tracing.enqueuing
+            database_url,
+            max_connections=settings.max_connections,
+            name=name,
+            enqueuing=tracing.enqueuing,
         )
         opened = await enter(pool)
+        await enter(opened.processes.seen())
         await enter(watch_backlog(opened))
         database = tracing.steps(opened, transaction="database transaction")
         staging = await enter(open_local_staging(staging_folder(settings)))
@@ -105,6 +113,7 @@ async def open_media_service(
         links = Links(settings.base_url, signer)
         reading = Reading(database=database, cache=cache, clock=now)
         deleting = Deleting(database=database, cache=cache, clock=now)
+        admitting = Admitting(queue=database.queue, limits=settings.queue_limits, policies=policies)
         developing = Developing(
             database=database,
             staging=staging,
@@ -117,7 +126,7 @@ async def open_media_service(
             staging=staging,
             blobs=blobs,
             codecs=codecs,
-            policies=policies,
+            admitting=admitting,
             clock=now,
         )
         service = MediaService(
@@ -129,6 +138,7 @@ async def open_media_service(
                 database=database,
                 cache=cache,
                 developing=developing,
+                admitting=admitting,
                 policies=policies,
                 clock=now,
             ),
@@ -147,6 +157,8 @@ async def open_media_service(
                 deleting=deleting,
                 grace=settings.delete_grace,
             ),
+            queueing=Queueing(database=database, queue=database.queue, cache=cache, clock=now),
+            processes=database.processes,
             links=links,
             policies=policies,
             clock=now,
@@ -154,6 +166,7 @@ async def open_media_service(
         yield Opened(
             service=service,
             database_url=database_url,
+            connection_name=name,
             checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             decoders=lambda: _decoders(codecs, cells),
         )

@@ -30,6 +30,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from media_service.core.jobs import QueueLimits
 from media_service.core.media import MediaType, Purpose, Visibility
 from media_service.core.purposes import DEFAULT_POLICIES, Policies, Policy
 from media_service.core.renditions import FULL, DevelopingPolicy, Shape, ThumbnailSpec
@@ -86,6 +87,9 @@ class Settings(BaseSettings):
     unary_upload_megabytes: PositiveInt = Field(
         256, description="Unary uploads in flight at most, all together"
     )
+    queue_limit: Annotated[int, Field(ge=10)] = Field(
+        100_000, description="Jobs that may wait; a tenth of them of one owner"
+    )
     log_format: str = Field("auto", pattern="auto|json|text", description="auto, json, text")
 
     @classmethod
@@ -137,6 +141,11 @@ class Settings(BaseSettings):
     def keys(self) -> Mapping[str, str]:
         """The signing keys by their ids, the one that signs first; empty: made at first start."""
         return _named_secrets(self.signing_keys, "MEDIAD_SIGNING_KEYS")
+
+    @property
+    def queue_limits(self) -> QueueLimits:
+        """How many jobs may wait."""
+        return QueueLimits(waiting=self.queue_limit, of_one_owner=self.queue_limit // 10)
 
     @property
     def cells(self) -> int:

@@ -543,6 +543,7 @@ class MediaResponse(_message.Message):
     FAILURE_CODE_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PROGRESS_PERCENT_FIELD_NUMBER: _builtins.int
     media_id: _builtins.str
     """The medium's id (UUIDv7)."""
     url: _builtins.str
@@ -579,6 +580,8 @@ class MediaResponse(_message.Message):
     """Playing time in milliseconds; 0 for what does not play."""
     failure_code: _builtins.str
     """Why it FAILED; empty otherwise."""
+    progress_percent: _builtins.int
+    """How many of its renditions have been made, in percent; those have a size in bytes."""
     @_builtins.property
     def thumbnails(self) -> _containers.RepeatedCompositeFieldContainer[Global___Thumbnail]:
         """The thumbnails."""
@@ -625,10 +628,11 @@ class MediaResponse(_message.Message):
         failure_code: _builtins.str = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        progress_percent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blurhash", b"blurhash", "content_type", b"content_type", "created_at", b"created_at", "deduplicated", b"deduplicated", "duration_ms", b"duration_ms", "expires_at", b"expires_at", "failure_code", b"failure_code", "filename", b"filename", "height", b"height", "media_id", b"media_id", "media_type", b"media_type", "purpose", b"purpose", "renditions", b"renditions", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "thumbnail_url", b"thumbnail_url", "thumbnails", b"thumbnails", "updated_at", b"updated_at", "url", b"url", "user_id", b"user_id", "visibility", b"visibility", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blurhash", b"blurhash", "content_type", b"content_type", "created_at", b"created_at", "deduplicated", b"deduplicated", "duration_ms", b"duration_ms", "expires_at", b"expires_at", "failure_code", b"failure_code", "filename", b"filename", "height", b"height", "media_id", b"media_id", "media_type", b"media_type", "progress_percent", b"progress_percent", "purpose", b"purpose", "renditions", b"renditions", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "thumbnail_url", b"thumbnail_url", "thumbnails", b"thumbnails", "updated_at", b"updated_at", "url", b"url", "user_id", b"user_id", "visibility", b"visibility", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,6 +95,7 @@ class Row:
                 failure_code=self.failure_code,
                 updated_at=timestamp(self.updated_at),
                 expires_at=timestamp(self.expires_at) if self.expires_at else None,
+                progress_percent=100 if self.status == pb.COMPLETED else 0,
             )
         )
         return message

@@ -19,8 +19,10 @@ from media_service.config import Settings
 from media_service.entrypoints.grpc_api.server import GrpcSettings, serve_grpc
 from media_service.entrypoints.http_api.app import http_app
 from media_service.entrypoints.http_api.server import serve_http
-from media_service.entrypoints.worker.jobs import work
-from media_service.entrypoints.worker.sweeping import sweep_now_and_then
+from media_service.entrypoints.worker.duties import do_duties
+from media_service.entrypoints.worker.jobs import WorkerSettings, work
+from media_service.entrypoints.worker.measuring import measure_queue
+from media_service.entrypoints.worker.sweeping import duties
 from media_service.tracing import UNTRACED, Tracing, TracingRefused, open_tracing
 
 log = structlog.get_logger()
@@ -99,14 +101,17 @@ def _stop_on_signals() -> asyncio.Event:
 async def _attach_worker(
     stack: AsyncExitStack, settings: Settings, opened: Opened, tracing: Tracing
 ) -> None:
-    await stack.enter_async_context(sweep_now_and_then(opened.service.housekeeping))
+    service = opened.service
+    await stack.enter_async_context(do_duties(duties(service), processes=service.processes))
+    await stack.enter_async_context(measure_queue(service.queueing))
+    worker = WorkerSettings(
+        database_url=opened.database_url,
+        connection_name=opened.connection_name,
+        concurrency=settings.cells,
+        running=tracing.running,
+    )
     await stack.enter_async_context(
-        work(
-            opened.database_url,
-            opened.service.processing,
-            concurrency=settings.cells,
-            running=tracing.running,
-        )
+        work(worker, processing=service.processing, processes=service.processes)
     )
 
 

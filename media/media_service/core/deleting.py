@@ -37,6 +37,8 @@ class Deleting:
                 return
             now = await rows.now()
             await rows.media.update(current.deleted(now), revision=current.revision)
+            if current.is_unfinished:
+                await rows.jobs.discard(current.id)
             await rows.blobs.condemn_unheld(current.sha256, now=now)
         await self._cache.drop([media.id])
 

@@ -232,6 +232,10 @@ class MediaFailed(Conflict):
     """The renditions of this media could not be made."""
 
 
+class CancelledByOperator(Conflict):
+    """An operator cancelled the work on this media; ProcessMedia begins it anew."""
+
+
 class Limited(MediaError):
     """Too much at once; try again in a moment."""
 
@@ -240,6 +244,10 @@ class Limited(MediaError):
 
 class TooManyUploads(Limited):
     """Too many bytes are being uploaded at once; try again in a moment, or stream."""
+
+
+class QueueFull(Limited):
+    """Too many pictures are waiting to be worked on; try again later."""
 
 
 class Unavailable(MediaError):
@@ -272,3 +280,11 @@ class Full(MediaError):
 
 class StorageFull(Full):
     """The storage is full; try again later."""
+
+
+_PASSING = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.FULL})
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether this is a failure that another attempt may not meet."""
+    return isinstance(error, MediaError) and error.kind in _PASSING

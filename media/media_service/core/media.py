@@ -101,14 +101,26 @@ class Media:
                 return rendition
         return None
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether work on its renditions is still to be done."""
+        return self.status in (ProcessingStatus.PENDING, ProcessingStatus.PROCESSING)
+
+    @property
+    def progress_percent(self) -> int:
+        """How many of its renditions have been made, in percent."""
+        if self.status is ProcessingStatus.COMPLETED:
+            return 100
+        made = sum(1 for rendition in self.renditions if rendition.size_bytes)
+        return 100 * made // max(1, len(self.renditions))
+
     def advanced(self, status: ProcessingStatus, now: datetime, *, failure_code: str = "") -> Media:
         """The same, with its work as far as this."""
         return dataclasses.replace(self, status=status, failure_code=failure_code, updated_at=now)
 
     def deleted(self, now: datetime) -> Media:
         """The same, deleted: CANCELLED if its work was not done."""
-        unfinished = self.status in (ProcessingStatus.PENDING, ProcessingStatus.PROCESSING)
-        status = ProcessingStatus.CANCELLED if unfinished else self.status
+        status = ProcessingStatus.CANCELLED if self.is_unfinished else self.status
         return dataclasses.replace(
             self, status=status, filename="", idempotency_key="", updated_at=now, deleted_at=now
         )

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from media_service.core.blobs import Blob, LockNumber, StoredObject, StoredRendition
 from media_service.core.formats import Format
+from media_service.core.jobs import Urgency
 from media_service.core.media import Media, MediaId, Sha256, UserId
 from media_service.core.renditions import Inspection, Recipe
 
@@ -264,8 +265,14 @@ class RenditionRows(Protocol):
 class Jobs(Protocol):
     """Work for later, done at least once."""
 
-    async def enqueue_developing(self, media: Media) -> None:
-        """Have the renditions of this revision of the medium made."""
+    async def enqueue_developing(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
+        """Have the renditions of this revision of the medium made.
+
+        What a person waits for is done before backfills; and of each, owners take turns.
+        """
+
+    async def discard(self, media_id: MediaId) -> None:
+        """Remove every job for this medium; one that runs is broken off."""
 
 
 class Rows(Protocol):

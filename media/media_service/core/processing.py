@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from media_service.core.admitting import Admitting
 from media_service.core.blobs import content_lock
 from media_service.core.developing import Developing
-from media_service.core.errors import Kind, MediaError, MediaNotFound
+from media_service.core.errors import MediaError, MediaNotFound, is_passing
+from media_service.core.jobs import Urgency
 from media_service.core.media import (
     Media,
     MediaId,
@@ -18,8 +20,6 @@ from media_service.core.ports import Cache, Clock, Database, Rows
 from media_service.core.purposes import Policies
 from media_service.core.renditions import ProcessingOptions, plan_renditions
 
-_PASSING = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.FULL})
-"""Failures that another attempt may not meet."""
 _OVER = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
 
 
@@ -32,31 +32,39 @@ class Processing:
         database: Database,
         cache: Cache,
         developing: Developing,
+        admitting: Admitting,
         policies: Policies,
         clock: Clock,
     ) -> None:
         self._database = database
         self._cache = cache
         self._developing = developing
+        self._admitting = admitting
         self._policies = policies
         self._clock = clock
 
     async def request(
-        self, media_id: MediaId, *, user: UserId, options: ProcessingOptions | None
+        self,
+        media_id: MediaId,
+        *,
+        user: UserId,
+        options: ProcessingOptions | None,
+        urgency: Urgency = Urgency.PERSON,
     ) -> Media:
         """Have the renditions made by these options; nothing changes if they already are.
 
-        Raises MediaNotFound, NotTheOwner, DatabaseUnavailable.
+        Raises MediaNotFound, NotTheOwner, QueueFull, DatabaseUnavailable.
         """
         found = await self._database.latest.media.find([media_id])
         media = self._live(require_owner(found.get(media_id), user, now=self._clock()))
+        await self._admitting.admit(media.owner)
         await self._cache.drop([media_id])
         async with self._database.transaction(content_lock(media.sha256)) as rows:
             media = self._live((await rows.media.find([media_id])).get(media_id))
             if media.options == options and media.status is not ProcessingStatus.FAILED:
                 return media
             media = await self._replanned(rows, media, options)
-            await rows.jobs.enqueue_developing(media)
+            await rows.jobs.enqueue_developing(media, urgency=urgency)
         await self._cache.drop([media_id])
         return media
 
@@ -96,11 +104,11 @@ class Processing:
             return ProcessingStatus.CANCELLED
         if media.revision != revision or media.status in _OVER:
             return media.status
-        await self._save(media.advanced(ProcessingStatus.PROCESSING, self._clock()))
+        await self._save(await self._begun(media))
         try:
             done = await self._completed(media)
         except MediaError as error:
-            if error.kind in _PASSING:
+            if is_passing(error):
                 raise
             done = self._failed(media, error.code)
         return done.status if await self._save(done) else ProcessingStatus.CANCELLED
@@ -110,6 +118,22 @@ class Processing:
         media = (await self._database.latest.media.find([media_id])).get(media_id)
         if media and media.revision == revision and media.status not in _OVER:
             await self._save(self._failed(media, code))
+
+    async def postpone(self, media_id: MediaId, *, revision: int) -> None:
+        """Mark a medium PENDING again whose job is put off for long."""
+        media = (await self._database.latest.media.find([media_id])).get(media_id)
+        if media and media.revision == revision and media.status is ProcessingStatus.PROCESSING:
+            await self._save(media.advanced(ProcessingStatus.PENDING, self._clock()))
+
+    async def _begun(self, media: Media) -> Media:
+        """PROCESSING, with the sizes of the renditions that are there already."""
+        keys = [r.recipe.key for r in media.renditions]
+        made = await self._database.latest.renditions.find(media.sha256, recipe_keys=keys)
+        renditions = tuple(
+            made[r.recipe.key].as_made(r) if r.recipe.key in made else r for r in media.renditions
+        )
+        begun = media.advanced(ProcessingStatus.PROCESSING, self._clock())
+        return dataclasses.replace(begun, renditions=renditions)
 
     async def _completed(self, media: Media) -> Media:
         made = await self._developing.ensure(media)

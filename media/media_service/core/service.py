@@ -8,9 +8,11 @@ from media_service.core.access import Links
 from media_service.core.deleting import Deleting
 from media_service.core.delivering import Delivering
 from media_service.core.housekeeping import Housekeeping
+from media_service.core.job_ports import Processes
 from media_service.core.ports import Clock
 from media_service.core.processing import Processing
 from media_service.core.purposes import Policies
+from media_service.core.queueing import Queueing
 from media_service.core.reading import Reading
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
@@ -27,6 +29,8 @@ class MediaService:
     processing: Processing
     delivering: Delivering
     housekeeping: Housekeeping
+    queueing: Queueing
+    processes: Processes
     links: Links
     policies: Policies
     clock: Clock

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from datetime import datetime
 
+from media_service.core.admitting import Admitting
 from media_service.core.blobs import Blob, content_lock, original_key
 from media_service.core.errors import (
     BrokenFile,
@@ -20,7 +21,7 @@ from media_service.core.errors import (
 from media_service.core.formats import SNIFF_BYTES, Format, check_declared, sniff
 from media_service.core.media import Media, ProcessingStatus, Sha256, new_media_id
 from media_service.core.ports import Blobs, Clock, Codecs, Database, Rows, StagedFile, Staging
-from media_service.core.purposes import Policies, Policy
+from media_service.core.purposes import Policy
 from media_service.core.renditions import Rendition, plan_renditions
 from media_service.core.uploads import Declared, declare
 
@@ -38,14 +39,15 @@ class Uploading:
         staging: Staging,
         blobs: Blobs,
         codecs: Codecs,
-        policies: Policies,
+        admitting: Admitting,
         clock: Clock,
     ) -> None:
         self._database = database
         self._staging = staging
         self._blobs = blobs
         self._codecs = codecs
-        self._policies = policies
+        self._admitting = admitting
+        self._policies = admitting.policies
         self._clock = clock
 
     async def upload(self, declared: Declared, chunks: AsyncIterator[bytes | memoryview]) -> Media:
@@ -53,9 +55,10 @@ class Uploading:
 
         Raises what `declare` raises; EmptyFile, FileTooLarge, SizeMismatch, ChecksumMismatch,
         UnsupportedType, TypeMismatch; what `Codecs.inspect` raises; IdempotencyKeyReused;
-        StorageFull, StorageUnavailable, DatabaseUnavailable. Then nothing of it is kept.
+        QueueFull, StorageFull, StorageUnavailable, DatabaseUnavailable. Then nothing of it is kept.
         """
         declared = declare(declared)
+        await self._admitting.admit(declared.owner)
         policy = self._policies.of[declared.purpose]
         async with self._staging.new() as staged:
             admission = _Admission(declared, policy, self._codecs.formats())

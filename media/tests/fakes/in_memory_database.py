@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from fakes.clock import SettableClock
 from media_service.core.blobs import Blob, BlobState, LockNumber, StoredRendition
 from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
+from media_service.core.jobs import Job, JobCounts, JobFilter, JobState, Urgency
 from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256, UserId
 from media_service.core.ports import Clock
 
@@ -45,10 +47,14 @@ class RowRefused(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QueuedJob:
-    """A job to develop a revision of a medium."""
+    """A job to develop a revision of a medium. Equal to another of the same revision."""
 
     media_id: MediaId
     revision: int
+    owner: UserId = dataclasses.field(default=UserId(""), compare=False)
+    urgency: Urgency = dataclasses.field(default=Urgency.PERSON, compare=False)
+    state: JobState = dataclasses.field(default=JobState.WAITING, compare=False)
+    id: int = dataclasses.field(default=0, compare=False)
 
 
 class InMemoryDatabase:
@@ -65,9 +71,12 @@ class InMemoryDatabase:
         self.blobs: dict[Sha256, Blob] = {}
         self.renditions: dict[tuple[Sha256, str], StoredRendition] = {}
         self.jobs: list[QueuedJob] = []
+        self.job_ids = itertools.count(1)
         self.calls: collections.Counter[str] = collections.Counter()
         self.before: dict[str, Callable[[], Awaitable[object]]] = {}
         self.latest = InMemoryRows(self._statement)
+        self.queue = InMemoryQueue(self)
+        self.processes = InMemoryProcesses()
         self.is_away = False
         self._starts = 0
         self._advisory = _Locks()
@@ -198,6 +207,7 @@ class _Session:
         self.blobs = _View(database.blobs)
         self.renditions = _View(database.renditions)
         self.jobs: list[QueuedJob] = []
+        self.discarded: set[MediaId] = set()
         self._database = database
 
     async def hold(self, *row: Hashable) -> None:
@@ -206,7 +216,11 @@ class _Session:
     def commit(self) -> None:
         for view in (self.media, self.blobs, self.renditions):
             view.commit()
-        self._database.jobs += self.jobs
+        kept = [job for job in self._database.jobs if job.media_id not in self.discarded]
+        self._database.jobs[:] = kept + self.jobs
+
+    def new_job_id(self) -> int:
+        return next(self._database.job_ids)
 
 
 class InMemoryRows:
@@ -398,7 +412,87 @@ class InMemoryJobs:
     def __init__(self, statement: Statement) -> None:
         self._statement = statement
 
-    async def enqueue_developing(self, media: Media) -> None:
+    async def enqueue_developing(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
         """Have the renditions of this revision of the medium made."""
         async with self._statement("jobs.enqueue_developing") as session:
-            session.jobs.append(QueuedJob(media.id, media.revision))
+            job = QueuedJob(media.id, media.revision, media.owner, urgency)
+            session.jobs.append(dataclasses.replace(job, id=session.new_job_id()))
+
+    async def discard(self, media_id: MediaId) -> None:
+        """Remove every job for this medium."""
+        async with self._statement("jobs.discard") as session:
+            session.discarded.add(media_id)
+            session.jobs = [job for job in session.jobs if job.media_id != media_id]
+
+
+class InMemoryQueue:
+    """Keeps `core.job_ports.JobQueue`; nothing is ever tried here, so nothing is parked."""
+
+    def __init__(self, database: InMemoryDatabase) -> None:
+        self._database = database
+        self.counted = 0
+
+    async def count_waiting(self, *, at_most: int) -> int:
+        """How many jobs wait; none are counted beyond `at_most`."""
+        self.counted += 1
+        return min(at_most, len(self._of(JobFilter(state=JobState.WAITING))))
+
+    async def count_waiting_of(self, owner: UserId, *, at_most: int) -> int:
+        """How many jobs of this owner wait to be tried for the first time."""
+        which = JobFilter(state=JobState.WAITING, owner=owner)
+        return min(at_most, len(self._of(which)))
+
+    async def find(self, which: JobFilter, *, limit: int) -> list[Job]:
+        """These jobs, in the order in which they came."""
+        return self._of(which)[:limit]
+
+    async def counts(self) -> JobCounts:
+        """How full the queue is."""
+        states = collections.Counter((job.state, job.urgency) for job in self._database.jobs)
+        return JobCounts(
+            waiting_for_a_person=states[JobState.WAITING, Urgency.PERSON],
+            waiting_backfill=states[JobState.WAITING, Urgency.BACKFILL],
+            failed=sum(count for (state, _), count in states.items() if state is JobState.FAILED),
+        )
+
+    async def forget_failed(self, *, older_than: timedelta) -> int:
+        """Remove jobs that were given up, however old they are."""
+        failed = [job for job in self._database.jobs if job.state is JobState.FAILED]
+        self._database.jobs[:] = [job for job in self._database.jobs if job not in failed]
+        return len(failed)
+
+    def _of(self, which: JobFilter) -> list[Job]:
+        if self._database.is_away:
+            raise DatabaseUnavailable
+        return [
+            Job(
+                id=job.id,
+                media_id=job.media_id,
+                revision=job.revision,
+                owner=job.owner,
+                state=job.state,
+                urgency=job.urgency,
+                attempts=0,
+            )
+            for job in self._database.jobs
+            if which.ids is None or job.id in which.ids
+            if which.state in (None, job.state)
+            if which.owner in (None, job.owner)
+        ]
+
+
+class InMemoryProcesses:
+    """Keeps `core.job_ports.Processes`, for one process: every duty is due."""
+
+    def __init__(self) -> None:
+        self._turns: collections.Counter[str] = collections.Counter()
+
+    async def end_stalled(self, *, silent_for: timedelta) -> int:
+        """There are none."""
+        return 0
+
+    @asynccontextmanager
+    async def turn(self, duty: str, *, every: timedelta) -> AsyncIterator[int | None]:
+        """How often the duty was done before."""
+        self._turns[duty] += 1
+        yield self._turns[duty] - 1

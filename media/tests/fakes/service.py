@@ -14,13 +14,16 @@ from fakes.in_memory_database import InMemoryDatabase
 from fakes.samples import a_declaration
 from fakes.scripted_codecs import ScriptedCodecs, picture
 from media_service.core.access import Links, Signer, SigningKey
+from media_service.core.admitting import Admitting
 from media_service.core.deleting import Deleting
 from media_service.core.delivering import Delivering
 from media_service.core.developing import Developing, DevelopingLimits
 from media_service.core.housekeeping import Housekeeping
+from media_service.core.jobs import QueueLimits
 from media_service.core.media import Media
 from media_service.core.processing import Processing
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
+from media_service.core.queueing import Queueing
 from media_service.core.reading import Reading
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
@@ -30,6 +33,7 @@ BASE_URL = "https://cdn.example"
 GRACE = timedelta(hours=1)
 KEY = SigningKey("k1", b"a secret of the tests")
 LIMITS = DevelopingLimits(at_once=2)
+QUEUE_LIMITS = QueueLimits()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ def fake_service(
     *,
     policies: Policies = DEFAULT_POLICIES,
     limits: DevelopingLimits = LIMITS,
+    queue_limits: QueueLimits = QUEUE_LIMITS,
     beside: FakeService | None = None,
     clock: SettableClock | None = None,
 ) -> FakeService:
@@ -89,6 +94,7 @@ def fake_service(
     links = Links(BASE_URL, signer)
     reading = Reading(database=database, cache=cache, clock=clock)
     deleting = Deleting(database=database, cache=cache, clock=clock)
+    admitting = Admitting(queue=database.queue, limits=queue_limits, policies=policies)
     developing = Developing(
         database=database, staging=staging, blobs=blobs, codecs=codecs, limits=limits
     )
@@ -98,14 +104,19 @@ def fake_service(
             staging=staging,
             blobs=blobs,
             codecs=codecs,
-            policies=policies,
+            admitting=admitting,
             clock=clock,
         ),
         reading=reading,
         signing=Signing(reading=reading, links=links, clock=clock),
         deleting=deleting,
         processing=Processing(
-            database=database, cache=cache, developing=developing, policies=policies, clock=clock
+            database=database,
+            cache=cache,
+            developing=developing,
+            admitting=admitting,
+            policies=policies,
+            clock=clock,
         ),
         delivering=Delivering(
             database=database,
@@ -122,6 +133,8 @@ def fake_service(
             deleting=deleting,
             grace=GRACE,
         ),
+        queueing=Queueing(database=database, queue=database.queue, cache=cache, clock=clock),
+        processes=database.processes,
         links=links,
         policies=policies,
         clock=clock,

@@ -9,6 +9,7 @@ from media_service.core.errors import Kind, MediaError
 CODES = {
     "broken": Kind.BROKEN,
     "broken_file": Kind.BROKEN,
+    "cancelled_by_operator": Kind.CONFLICT,
     "checksum_mismatch": Kind.INVALID,
     "conflict": Kind.CONFLICT,
     "database_unavailable": Kind.UNAVAILABLE,
@@ -41,6 +42,7 @@ CODES = {
     "metadata_too_large": Kind.TOO_LARGE,
     "not_found": Kind.NOT_FOUND,
     "not_the_owner": Kind.FORBIDDEN,
+    "queue_full": Kind.LIMITED,
     "rendition_not_found": Kind.NOT_FOUND,
     "size_mismatch": Kind.INVALID,
     "storage_full": Kind.FULL,

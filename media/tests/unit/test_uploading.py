@@ -13,6 +13,7 @@ from fakes.in_memory_database import QueuedJob
 from fakes.samples import ALICE, BOB, a_declaration, a_media, sha256_of
 from fakes.scripted_codecs import broken_picture, picture
 from fakes.service import GRACE, FakeService, fake_service, in_chunks
+from media_service.core.admitting import Admitting
 from media_service.core.blobs import BlobState, original_key
 from media_service.core.errors import (
     BrokenFile,
@@ -34,6 +35,7 @@ from media_service.core.errors import (
     UnsupportedType,
 )
 from media_service.core.formats import SNIFF_BYTES, Format
+from media_service.core.jobs import QueueLimits
 from media_service.core.media import MediaType, ProcessingStatus, Purpose, Visibility
 from media_service.core.ports import StagedFile
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
@@ -623,7 +625,9 @@ async def test_a_file_refused_while_it_is_flushed_goes_only_after_that(fake: Fak
         staging=staging,
         blobs=fake.blobs,
         codecs=fake.codecs,
-        policies=DEFAULT_POLICIES,
+        admitting=Admitting(
+            queue=fake.database.queue, limits=QueueLimits(), policies=DEFAULT_POLICIES
+        ),
         clock=fake.clock,
     )
     fake.codecs.inspect_error = BrokenFile()

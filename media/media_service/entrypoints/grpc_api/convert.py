@@ -95,6 +95,7 @@ def media_response(media: Media, links: Links, *, now: datetime) -> pb.MediaResp
         failure_code=media.failure_code,
         updated_at=timestamp(media.updated_at),
         expires_at=timestamp(media.expires_at) if media.expires_at else None,
+        progress_percent=media.progress_percent,
     )
 
 

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 
 import procrastinate
 import structlog
+from procrastinate import exceptions, job_context
 from procrastinate import jobs as engine_jobs
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
-from media_service.core.errors import MediaError
+from media_service.core.errors import MediaError, is_passing
+from media_service.core.job_ports import Processes
+from media_service.core.jobs import TRIES, next_try
 from media_service.core.media import MediaId
 from media_service.core.processing import Processing
+from media_service.entrypoints.worker.fencing import FencedJobs
+from media_service.entrypoints.worker.rescuing import STALLED_SECONDS, rescue
 
-MAX_ATTEMPTS = 5
 QUEUE = "developing"
 TASK = "develop"
 _HEARTBEAT_SECONDS = 2
-_STALLED_SECONDS = 12
-"""A worker without a heartbeat for this long is dead, and its jobs are given to others."""
-_RESCUE_SECONDS = 4
+_POLL_SECONDS = 2
+"""Only new jobs wake a worker; those to be tried again are found by asking."""
 _RESTART_SECONDS = 1
 _DRAIN_SECONDS = 8
 
 _SECONDS = Histogram(
     "mediad_job_seconds", "How long jobs took, by the state they left", ["task", "outcome"]
 )
-_RESCUED = Counter("mediad_jobs_rescued_total", "Jobs taken from workers that died")
+_ATTEMPTS = Histogram(
+    "mediad_job_attempts",
+    "How often jobs were tried until they were over",
+    buckets=(1, 2, 3, 4, 5, 10, 25, 80),
+)
 Running = Callable[[MediaId, Mapping[str, str]], AbstractContextManager[None]]
 """Goes around the run of a medium's job; it is given the trace that was stored with the job."""
 
@@ -42,39 +51,50 @@ def untraced(_media_id: MediaId, _trace: Mapping[str, str]) -> AbstractContextMa
     return nullcontext()
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """Where jobs come from, the name this process's connections carry, how many jobs at once."""
+
+    database_url: str
+    connection_name: str
+    concurrency: int
+    running: Running = untraced
+
+
 class _Backoff(procrastinate.BaseRetryStrategy):
-    """2, 4, 8, 16 seconds, each up to a half longer so that retries spread."""
+    """As `next_try` says; what a shutdown broke off goes on at once."""
 
     def get_retry_decision(
-        self,
-        *,
-        exception: BaseException,  # noqa: ARG002 - the library's signature
-        job: engine_jobs.Job,
+        self, *, exception: BaseException, job: engine_jobs.Job
     ) -> procrastinate.RetryDecision | None:
-        if job.attempts + 1 >= MAX_ATTEMPTS:
-            return None
-        seconds = 2 ** (job.attempts + 1) * random.uniform(1, 1.5)
-        return procrastinate.RetryDecision(retry_in={"seconds": round(seconds)})
+        if isinstance(exception, asyncio.CancelledError):
+            return procrastinate.RetryDecision(retry_at=datetime.now(UTC))
+        pause = _pause(exception, failures=job.attempts + 1)
+        return procrastinate.RetryDecision(retry_at=datetime.now(UTC) + pause) if pause else None
+
+
+def _pause(error: BaseException, *, failures: int) -> timedelta | None:
+    return next_try(failures, is_passing=is_passing(error), luck=random.random())
 
 
 @asynccontextmanager
 async def work(
-    database_url: str,
-    processing: Processing,
-    *,
-    concurrency: int,
-    running: Running = untraced,
+    settings: WorkerSettings, *, processing: Processing, processes: Processes
 ) -> AsyncIterator[None]:
     """Do jobs while the context lasts; on leaving, those in hand may finish for 8 seconds."""
     connector = procrastinate.PsycopgConnector(
-        conninfo=database_url, min_size=1, max_size=concurrency + 2
+        conninfo=settings.database_url,
+        min_size=1,
+        max_size=settings.concurrency + 2,
+        kwargs={"application_name": settings.connection_name},
     )
     app = procrastinate.App(connector=connector)
-    _register(app, processing, running)
+    app.job_manager = FencedJobs(connector)
+    _register(app, processing, settings.running)
     async with app.open_async():
         workers = [
-            asyncio.create_task(_for_ever(_run_worker, app, concurrency)),
-            asyncio.create_task(_for_ever(_rescue, app, processing)),
+            asyncio.create_task(_for_ever(_run_worker, app, settings.concurrency)),
+            asyncio.create_task(_for_ever(rescue, app, processing, processes)),
         ]
         try:
             yield
@@ -95,30 +115,55 @@ def _register(app: procrastinate.App, processing: Processing, running: Running) 
         revision: int,
         request_id: str,
         trace: Mapping[str, str] | None = None,
+        owner: str = "",  # noqa: ARG001 - whose turn it is; only the queue asks
     ) -> None:
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        with running(MediaId(media_id), trace or {}):
-            await _develop(processing, context.job, MediaId(media_id), revision)
+        try:
+            with running(MediaId(media_id), trace or {}):
+                await _develop(processing, context.job, MediaId(media_id), revision)
+        except asyncio.CancelledError:
+            if context.abort_reason() is job_context.AbortReason.USER_REQUEST:
+                raise exceptions.JobAborted from None
+            raise
 
 
 async def _develop(
     processing: Processing, job: engine_jobs.Job, media_id: MediaId, revision: int
 ) -> None:
-    started, outcome = time.perf_counter(), "retry"
+    started, outcome = time.perf_counter(), "broken_off"
     try:
         outcome = await processing.run(media_id, revision=revision)
+        _ATTEMPTS.observe(job.attempts + 1)
     except Exception as error:
-        code = error.code if isinstance(error, MediaError) else "internal_error"
         if not isinstance(error, MediaError):
             log.exception("job.bug", media_id=media_id)
-        if job.attempts + 1 >= MAX_ATTEMPTS:
-            outcome = "given_up"
-            await processing.give_up(media_id, revision=revision, code=code)
+        outcome = await _failed(processing, job, media_id, revision, error)
         raise
     finally:
         seconds = time.perf_counter() - started
         _SECONDS.labels(TASK, outcome).observe(seconds)
         log.info("job.done", media_id=media_id, outcome=outcome, ms=round(seconds * 1000, 1))
+
+
+async def _failed(
+    processing: Processing,
+    job: engine_jobs.Job,
+    media_id: MediaId,
+    revision: int,
+    error: Exception,
+) -> str:
+    """Show on the medium what will become of it; how the job ended."""
+    failures = job.attempts + 1
+    if _pause(error, failures=failures) is None:
+        _ATTEMPTS.observe(failures)
+        code = error.code if isinstance(error, MediaError) else "internal_error"
+        await processing.give_up(media_id, revision=revision, code=code)
+        return "given_up"
+    if failures >= TRIES:
+        with suppress(MediaError):  # it is the very thing that may be away
+            await processing.postpone(media_id, revision=revision)
+        return "parked"
+    return "retry"
 
 
 async def _run_worker(app: procrastinate.App, concurrency: int) -> None:
@@ -128,29 +173,11 @@ async def _run_worker(app: procrastinate.App, concurrency: int) -> None:
         wait=True,
         install_signal_handlers=False,
         delete_jobs="successful",
+        fetch_job_polling_interval=_POLL_SECONDS,
         shutdown_graceful_timeout=_DRAIN_SECONDS,
         update_heartbeat_interval=_HEARTBEAT_SECONDS,
-        stalled_worker_timeout=_STALLED_SECONDS,
+        stalled_worker_timeout=STALLED_SECONDS,
     )
-
-
-async def _rescue(app: procrastinate.App, processing: Processing) -> None:
-    """Give jobs of dead workers to others, or up if they were tried too often."""
-    await asyncio.sleep(_RESCUE_SECONDS)
-    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_SECONDS)
-    for job in stalled:
-        _RESCUED.inc()
-        log.warning("job.rescued", job_id=job.id, attempts=job.attempts)
-        if job.attempts + 1 < MAX_ATTEMPTS:
-            await app.job_manager.retry_job(job)
-            continue
-        kwargs = job.task_kwargs
-        await processing.give_up(
-            MediaId(str(kwargs["media_id"])),
-            revision=int(str(kwargs["revision"])),
-            code="too_complex",
-        )
-        await app.job_manager.finish_job(job, engine_jobs.Status.FAILED, delete_job=False)
 
 
 async def _for_ever(doing: Callable[..., Awaitable[None]], *arguments: object) -> None:

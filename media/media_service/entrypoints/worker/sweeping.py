@@ -1,51 +1,40 @@
-"""Sweeps now and then, beside the jobs."""
+"""The duties of the media service: a line each."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from datetime import timedelta
 
-import structlog
-from prometheus_client import Counter
-
-from media_service.core.errors import MediaError
 from media_service.core.housekeeping import Housekeeping
+from media_service.core.queueing import Queueing
+from media_service.core.service import MediaService
+from media_service.entrypoints.worker.duties import Duty
 
-INTERVAL_SECONDS = 60
 ORPHAN_PARTS = 64
-"""The store is walked for orphans in this many parts, one a sweep: about once an hour."""
-
-_SWEPT = Counter("mediad_swept_total", "What sweeps removed", ["what"])
-log = structlog.get_logger()
+"""The store is walked for orphans in this many parts, one a turn: about once an hour."""
+_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
-@asynccontextmanager
-async def sweep_now_and_then(housekeeping: Housekeeping) -> AsyncIterator[None]:
-    """Sweep at once and every minute while the context lasts."""
-    task = asyncio.create_task(_sweep_for_ever(housekeeping))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+def duties(service: MediaService) -> tuple[Duty, ...]:
+    """What is done now and then, by one process of all."""
+    housekeeping, queueing = service.housekeeping, service.queueing
+    return (
+        Duty("sweep", _MINUTE, lambda _: _sweep(housekeeping)),
+        Duty("collect_orphans", _MINUTE, lambda turn: _collect_orphans(housekeeping, turn)),
+        Duty("forget_failed_jobs", _HOUR, lambda _: _forget_failed(queueing)),
+    )
 
 
-async def _sweep_for_ever(housekeeping: Housekeeping) -> None:
-    part = 0
-    while True:
-        try:
-            report = await housekeeping.sweep()
-            report.orphaned_files = await housekeeping.collect_orphans(
-                part=part, parts=ORPHAN_PARTS
-            )
-            part += 1
-            for what, count in dataclasses.asdict(report).items():
-                _SWEPT.labels(what).inc(count)
-        except MediaError as error:
-            log.warning("sweep.failed", code=error.code, cause=repr(error.__cause__))
-        except Exception:
-            log.exception("sweep.bug")
-        await asyncio.sleep(INTERVAL_SECONDS)
+async def _sweep(housekeeping: Housekeeping) -> Mapping[str, int]:
+    report = dataclasses.asdict(await housekeeping.sweep())
+    del report["orphaned_files"]
+    return report
+
+
+async def _collect_orphans(housekeeping: Housekeeping, turn: int) -> Mapping[str, int]:
+    return {"orphaned_files": await housekeeping.collect_orphans(part=turn, parts=ORPHAN_PARTS)}
+
+
+async def _forget_failed(queueing: Queueing) -> Mapping[str, int]:
+    return {"failed_jobs": await queueing.forget_failed()}

@@ -22,6 +22,8 @@ from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.jobs import Enqueuing, PostgresJobs, untraced
 from media_service.infra.postgres.media import PostgresMedia
 from media_service.infra.postgres.pool_metrics import watch_pool
+from media_service.infra.postgres.processes import PostgresProcesses
+from media_service.infra.postgres.queue import PostgresQueue
 from media_service.infra.postgres.renditions import PostgresRenditions
 from media_service.infra.postgres.types import Connection, Executor, Pool
 
@@ -34,7 +36,6 @@ _GONE = (
     OSError,
 )
 _SERVER_SETTINGS = {
-    "application_name": "mediad",
     "timezone": "UTC",
     # A transaction idles while a cell decodes, under locks that must hold until it is done.
     "idle_in_transaction_session_timeout": "0",
@@ -62,7 +63,7 @@ class PostgresDatabase:
     """A pool of connections. Open it with `open_database`."""
 
     def __init__(
-        self, pool: Pool, *, patience_seconds: float, enqueuing: Enqueuing = untraced
+        self, pool: Pool, *, name: str, patience_seconds: float, enqueuing: Enqueuing = untraced
     ) -> None:
         self._pool = pool
         self._enqueuing = enqueuing
@@ -70,7 +71,10 @@ class PostgresDatabase:
         self._waiting = 0
         watch_pool(pool, waiting=lambda: self._waiting)
         self._turns: WeakValueDictionary[LockNumber, asyncio.Lock] = WeakValueDictionary()
-        self.latest = self._rows(_SingleStatements(self._connection))
+        single = _SingleStatements(self._connection)
+        self.latest = self._rows(single)
+        self.queue = PostgresQueue(single)
+        self.processes = PostgresProcesses(name, executor=single, connection=self._connection)
 
     @asynccontextmanager
     async def transaction(self, *locks: LockNumber) -> AsyncIterator[PostgresRows]:
@@ -173,11 +177,13 @@ async def open_database(
     url: str,
     *,
     max_connections: int,
+    name: str = "mediad",
     patience_seconds: float = _PATIENCE_SECONDS,
     enqueuing: Enqueuing = untraced,
 ) -> AsyncIterator[PostgresDatabase]:
     """A database whose schema is up to date. Raises DatabaseUnavailable.
 
+    Its connections carry the name, by which others end them if this process is stopped.
     Who waits for a connection for longer than `patience_seconds` gets DatabaseUnavailable too.
     """
     with translated():
@@ -186,9 +192,11 @@ async def open_database(
             min_size=min(2, max_connections),
             max_size=max_connections,
             command_timeout=_COMMAND_SECONDS,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=_SERVER_SETTINGS | {"application_name": name},
         )
     try:
-        yield PostgresDatabase(pool, patience_seconds=patience_seconds, enqueuing=enqueuing)
+        yield PostgresDatabase(
+            pool, name=name, patience_seconds=patience_seconds, enqueuing=enqueuing
+        )
     finally:
         pool.terminate()

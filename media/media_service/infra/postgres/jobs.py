@@ -8,12 +8,15 @@ from contextlib import AbstractContextManager, nullcontext
 import orjson
 import structlog
 
-from media_service.core.media import Media
+from media_service.core.jobs import Urgency
+from media_service.core.media import Media, MediaId
 from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.types import Executor
 
 DEVELOPING_QUEUE = "developing"
 DEVELOP_TASK = "develop"
+PRIORITIES = {Urgency.PERSON: (1, 2_000_000_000), Urgency.BACKFILL: (-2_000_000_000, -1)}
+"""The lowest and the highest priority of each urgency; the engine takes the highest first."""
 
 
 Enqueuing = Callable[[], AbstractContextManager[Mapping[str, str]]]
@@ -32,17 +35,54 @@ class PostgresJobs:
         self._executor = executor
         self._enqueuing = enqueuing
 
-    async def enqueue_developing(self, media: Media) -> None:
-        """Have the renditions of this revision of the medium made."""
+    async def enqueue_developing(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
+        """Have the renditions of this revision of the medium made.
+
+        Owners take turns: a job goes one round after the last of its owner, and no round before
+        the one that is being done. So who has a thousand waiting is passed by who has none, and
+        nobody waits for ever. An empty queue begins at the first round again.
+        """
         request_id = structlog.contextvars.get_contextvars().get("request_id", "")
-        args = {"media_id": media.id, "revision": media.revision, "request_id": request_id}
+        args = {
+            "media_id": media.id,
+            "revision": media.revision,
+            "owner": media.owner,
+            "request_id": request_id,
+        }
         with translated(), self._enqueuing() as trace:
             await self._executor.execute(
                 """
-                select procrastinate_defer_jobs_v1(array[
-                    row($1, $2, 0, null, null, $3::jsonb, null)::procrastinate_job_to_defer_v1])
+                with waiting as not materialized (
+                    select priority, args from procrastinate_jobs
+                    where status = 'todo' and scheduled_at is null and priority between $4 and $5
+                ), place as (
+                    select greatest($4::integer, least(
+                        $5::integer,
+                        (select max(priority) from waiting),
+                        (select min(priority) - 1 from waiting where args ->> 'owner' = $6)
+                    )) as priority
+                )
+                select procrastinate_defer_jobs_v1(array[row(
+                    $1, $2, place.priority, null, null, $3::jsonb, null
+                )::procrastinate_job_to_defer_v1]) from place
                 """,
                 DEVELOPING_QUEUE,
                 DEVELOP_TASK,
                 orjson.dumps(args | ({"trace": trace} if trace else {})).decode(),
+                *PRIORITIES[urgency],
+                media.owner,
+            )
+
+    async def discard(self, media_id: MediaId) -> None:
+        """Remove every job for this medium; one that runs is broken off."""
+        with translated():
+            await self._executor.execute(
+                "select procrastinate_cancel_job_v1(id, true, true) from procrastinate_jobs "
+                "where args ->> 'media_id' = $1 and status in ('todo', 'doing')",
+                media_id,
+            )
+            await self._executor.execute(
+                "delete from procrastinate_jobs "
+                "where args ->> 'media_id' = $1 and status = 'failed'",
+                media_id,
             )

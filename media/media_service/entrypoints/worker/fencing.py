@@ -1,0 +1,72 @@
+"""Who is late says nothing: a job that was given to another is not finished by the first.
+
+The engine finishes and retries jobs by their ids alone. Here the number of its attempts is the
+fencing token: it grows whenever a job is taken from its worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import LiteralString
+
+import structlog
+from procrastinate import exceptions, jobs, manager
+
+_TELL_ATTEMPTS = 10
+_PAUSE_SECONDS = 1
+_MINE = """
+    with mine as materialized (
+        select id from procrastinate_jobs
+        where id = %(job_id)s and attempts = %(attempts)s and status = 'doing'
+        for update
+    )
+"""
+log = structlog.get_logger()
+
+
+class FencedJobs(manager.JobManager):
+    """The engine's manager of jobs, for workers that may wake up late."""
+
+    async def finish_job(self, job: jobs.Job, status: jobs.Status, delete_job: bool) -> None:
+        """End the job, if it is still this worker's. What was broken off on purpose is removed."""
+        await self._tell(
+            _MINE
+            + "select procrastinate_finish_job_v1("
+            + "id, %(status)s::procrastinate_job_status, %(delete_job)s) from mine",
+            job,
+            status=status.value,
+            delete_job=delete_job or status is jobs.Status.ABORTED,
+        )
+
+    async def retry_job(
+        self,
+        job: jobs.Job,
+        retry_at: datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        lock: str | None = None,
+    ) -> None:
+        """Have the job done again later, if it is still this worker's."""
+        await self._tell(
+            _MINE
+            + "select procrastinate_retry_job_v2("
+            + "id, %(retry_at)s, %(priority)s, %(queue)s, %(lock)s) from mine",
+            job,
+            retry_at=retry_at or datetime.now(UTC),
+            priority=priority,
+            queue=queue,
+            lock=lock,
+        )
+
+    async def _tell(self, query: LiteralString, job: jobs.Job, **arguments: object) -> None:
+        """Tell the database what became of a job; it may be away for a moment."""
+        for _ in range(_TELL_ATTEMPTS):
+            try:
+                await self.connector.execute_query_async(
+                    query, job_id=job.id, attempts=job.attempts, **arguments
+                )
+                return
+            except exceptions.ConnectorException as error:
+                log.warning("job.not_told", job_id=job.id, cause=repr(error.__cause__))
+                await asyncio.sleep(_PAUSE_SECONDS)
