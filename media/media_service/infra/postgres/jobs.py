@@ -40,7 +40,9 @@ class PostgresJobs:
 
         Owners take turns: a job goes one round after the last of its owner, and no round before
         the one that is being done. So who has a thousand waiting is passed by who has none, and
-        nobody waits for ever. An empty queue begins at the first round again.
+        nobody waits for ever. An empty queue begins at the first round again. The owner's last
+        is looked up by `-priority`, which only the index by owner has: a plan by priority would
+        walk the whole queue for an owner who has nothing in it.
         """
         request_id = structlog.contextvars.get_contextvars().get("request_id", "")
         args = {
@@ -52,14 +54,15 @@ class PostgresJobs:
         with translated(), self._enqueuing() as trace:
             await self._executor.execute(
                 """
-                with waiting as not materialized (
-                    select priority, args from procrastinate_jobs
-                    where status = 'todo' and scheduled_at is null and priority between $4 and $5
-                ), place as (
+                with place as (
                     select greatest($4::integer, least(
                         $5::integer,
-                        (select max(priority) from waiting),
-                        (select min(priority) - 1 from waiting where args ->> 'owner' = $6)
+                        (select max(priority) from procrastinate_jobs
+                         where status = 'todo' and scheduled_at is null
+                             and priority between $4 and $5),
+                        (select -max(-priority) - 1 from procrastinate_jobs
+                         where status = 'todo' and scheduled_at is null
+                             and args ->> 'owner' = $6 and -priority between -$5 and -$4)
                     )) as priority
                 )
                 select procrastinate_defer_jobs_v1(array[row(

@@ -13,7 +13,7 @@ create table duties (
 );
 
 -- Where a new job finds its place among its owner's, and among all; the oldest that waits.
-create index mediad_jobs_of_owner on procrastinate_jobs ((args ->> 'owner'), priority)
+create index mediad_jobs_of_owner on procrastinate_jobs ((args ->> 'owner'), (-priority))
     where status = 'todo' and scheduled_at is null;
 create index mediad_jobs_by_priority on procrastinate_jobs (priority)
     where status = 'todo' and scheduled_at is null;
