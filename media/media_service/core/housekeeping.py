@@ -57,8 +57,12 @@ class Housekeeping:
         before = now - (self._grace if grace is None else grace)
         report.expired_media = await self._expire(now)
         report.condemned_blobs = await self._remove_condemned(before)
-        report.abandoned_files = await self._staging.discard_abandoned()
+        report.abandoned_files = await self.discard_abandoned()
         return report
+
+    async def discard_abandoned(self) -> int:
+        """Remove what dead processes of this machine left in staging; how many files that were."""
+        return await self._staging.discard_abandoned()
 
     async def collect_orphans(self, *, part: int = 0, parts: int = 1) -> int:
         """Remove bytes without a row, which only a crash leaves; how many files that were.

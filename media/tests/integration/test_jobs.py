@@ -419,6 +419,26 @@ async def test_two_processes_share_a_duty_and_its_count(bench: Bench, database_u
     assert turns == list(range(len(turns)))
 
 
+async def test_what_concerns_a_machine_alone_is_done_by_each_process(
+    bench: Bench,
+) -> None:
+    done: list[str] = []
+
+    def duty(name: str) -> Duty:
+        async def do(turn: int) -> dict[str, int]:
+            done.append(name)
+            return {}
+
+        return Duty("tidy", timedelta(minutes=1), do, by_each=True)
+
+    processes = bench.database.processes
+    async with (
+        do_duties([duty("one")], processes=processes),
+        do_duties([duty("other")], processes=processes),
+    ):
+        await until(lambda: sorted(done) == ["one", "other"])
+
+
 async def test_a_stalled_process_loses_its_turn(bench: Bench, database_url: str) -> None:
     async with open_database(database_url, max_connections=2, name="stalled") as stalled:
         await stalled.processes.beat()

@@ -1,11 +1,12 @@
-"""Duties: work that one process of all does now and then."""
+"""Duties: work that is done now and then, by one process of all or by each."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 
 import structlog
@@ -24,11 +25,15 @@ log = structlog.get_logger()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Duty:
-    """What is done `every` so often. `do` is told its turn: how often it was done before."""
+    """What is done `every` so often. `do` is told its turn: how often it was done before.
+
+    What concerns a machine alone is done `by_each` process, and at once when it starts.
+    """
 
     name: str
     every: timedelta
     do: Callable[[int], Awaitable[Mapping[str, int]]]
+    by_each: bool = False
 
 
 @asynccontextmanager
@@ -48,9 +53,10 @@ async def do_duties(
 
 
 async def _do_for_ever(duty: Duty, processes: Processes, ask_seconds: float) -> None:
-    while True:
+    every = duty.every.total_seconds()
+    for own_turn in itertools.count():
         try:
-            async with processes.turn(duty.name, every=duty.every) as turn:
+            async with _turn(duty, processes, own_turn) as turn:
                 if turn is not None:
                     await _do(duty, turn)
         except MediaError as error:
@@ -60,7 +66,15 @@ async def _do_for_ever(duty: Duty, processes: Processes, ask_seconds: float) -> 
         except Exception:
             _DONE.labels(duty.name, "bug").inc()
             log.exception("duty.bug", duty=duty.name)
-        await asyncio.sleep(min(ask_seconds, duty.every.total_seconds()))
+        await asyncio.sleep(every if duty.by_each else min(ask_seconds, every))
+
+
+def _turn(
+    duty: Duty, processes: Processes, own_turn: int
+) -> AbstractAsyncContextManager[int | None]:
+    if duty.by_each:
+        return nullcontext(own_turn)
+    return processes.turn(duty.name, every=duty.every)
 
 
 async def _do(duty: Duty, turn: int) -> None:

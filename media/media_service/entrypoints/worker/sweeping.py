@@ -17,10 +17,11 @@ _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def duties(service: MediaService) -> tuple[Duty, ...]:
-    """What is done now and then, by one process of all."""
+    """What is done now and then, by one process of all unless it says otherwise."""
     housekeeping, queueing = service.housekeeping, service.queueing
     return (
         Duty("sweep", _MINUTE, lambda _: _sweep(housekeeping)),
+        Duty("discard_abandoned", _MINUTE, lambda _: _discard(housekeeping), by_each=True),
         Duty("collect_orphans", _MINUTE, lambda turn: _collect_orphans(housekeeping, turn)),
         Duty("forget_failed_jobs", _HOUR, lambda _: _forget_failed(queueing)),
     )
@@ -30,6 +31,10 @@ async def _sweep(housekeeping: Housekeeping) -> Mapping[str, int]:
     report = dataclasses.asdict(await housekeeping.sweep())
     del report["orphaned_files"]
     return report
+
+
+async def _discard(housekeeping: Housekeeping) -> Mapping[str, int]:
+    return {"abandoned_files": await housekeeping.discard_abandoned()}
 
 
 async def _collect_orphans(housekeeping: Housekeeping, turn: int) -> Mapping[str, int]:
