@@ -133,7 +133,90 @@ def sweep(grace: int | None) -> None:
     """
     from media_service.commands import sweep as sweep_command
 
-    _run(sweep_command.run(_settings(), grace_seconds=grace))
+    if not _run(sweep_command.run(_settings(), grace_seconds=grace)):
+        sys.exit(1)
+
+
+@main.command()
+@click.option(
+    "--rate",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="MB",
+    help="Read no more than so many megabytes a second.",
+)
+def scrub(rate: int) -> None:
+    """Read every stored byte again, note damaged originals, have damaged renditions made anew.
+
+    A running service does this by itself, slowly. Ends with status 1 if anything is damaged.
+    """
+    from media_service.commands import scrub as scrub_command
+
+    if not _run(scrub_command.run(_settings(), megabytes_per_second=rate)):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--repair", is_flag=True, help="Set right what differs; without it, only look.")
+@click.option("--deep", is_flag=True, help="Read all bytes and compare their hashes too.")
+@click.option("--allow-loss", metavar="N|P%", help="Repair though so much would be given up.")
+@click.option("--undo", metavar="LABEL", help="Put back what a repair moved to the trash.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def fsck(repair: bool, deep: bool, allow_loss: str | None, undo: str | None, as_json: bool) -> None:
+    r"""Compare the rows with what is stored, and say what differs. Changes nothing by itself.
+
+    \b
+    Examples:
+      mediad fsck
+      mediad fsck --deep --json
+      mediad fsck --repair
+      mediad fsck --undo fsck-20300101t120000-1f2e3d4c
+
+    It may run beside a service. Ends with status 1 if anything differs, and was not repaired.
+    With more than 100 objects and more than 1 % of them to give up, nothing is repaired: that
+    tells of a wrong or an old database or store. No row of a medium is ever removed.
+    """
+    from media_service.commands import fsck as fsck_command
+
+    if undo:
+        _run(fsck_command.undo(_settings(), undo))
+        return
+    allowed = fsck_command.allowance(allow_loss)
+    checking = fsck_command.check(
+        _settings(), repair=repair, deep=deep, allowed=allowed, as_json=as_json
+    )
+    if not _run(checking):
+        sys.exit(1)
+
+
+@main.command("erase-user")
+@click.argument("user_id")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--dry-run", is_flag=True, help="Only say how much there is.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each medium.")
+@click.option("--check-url", metavar="URL", help="Ask a server here whether its URLs are dead.")
+def erase_user(
+    user_id: str, yes: bool, dry_run: bool, as_json: bool, check_url: str | None
+) -> None:
+    """Erase everything of USER_ID for good, now, and look for it afterwards.
+
+    Contents that other users hold too stay for them. Interrupted, it goes on where it was when it
+    is run again. Prints the paths that must be purged from a CDN. Ends with status 1 if anything
+    is left.
+    """
+    from media_service.commands import erase_user as erase_user_command
+
+    erasing = erase_user_command.run(
+        _settings(),
+        user_id,
+        is_sure=yes,
+        is_dry=dry_run,
+        as_json=as_json,
+        check_url=check_url,
+    )
+    if not _run(erasing):
+        sys.exit(1)
 
 
 @main.group()

@@ -17,14 +17,18 @@ from embedded_servers.postgres import open_postgres
 from media_service.config import Settings, read_policies
 from media_service.core.access import Links, Signer, SigningKey
 from media_service.core.admitting import Admitting
+from media_service.core.auditing import Auditing
 from media_service.core.deleting import Deleting
 from media_service.core.delivering import Delivering
 from media_service.core.developing import Developing, DevelopingLimits
-from media_service.core.housekeeping import Housekeeping
+from media_service.core.erasing import Erasing
+from media_service.core.housekeeping import Housekeeping, Keeping
 from media_service.core.ports import Blobs, Cache, Staging
 from media_service.core.processing import Processing
 from media_service.core.queueing import Queueing
 from media_service.core.reading import Reading
+from media_service.core.repairing import Repairing
+from media_service.core.scrubbing import Scrubbing
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
@@ -113,12 +117,14 @@ async def open_media_service(
         links = Links(settings.base_url, signer)
         reading = Reading(database=database, cache=cache, clock=now)
         deleting = Deleting(database=database, cache=cache, clock=now)
-        admitting = Admitting(queue=database.queue, limits=settings.queue_limits, policies=policies)
+        admitting = Admitting(queue=database.queue, limits=settings.queue_limits)
+        repairing = Repairing(database=database, cache=cache, clock=now)
         developing = Developing(
             database=database,
             staging=staging,
             blobs=blobs,
             codecs=codecs,
+            repairing=repairing,
             limits=DevelopingLimits(at_once=settings.cells),
         )
         uploading = Uploading(
@@ -127,6 +133,16 @@ async def open_media_service(
             blobs=blobs,
             codecs=codecs,
             admitting=admitting,
+            repairing=repairing,
+            policies=policies,
+            clock=now,
+        )
+        delivering = Delivering(
+            database=database,
+            reading=reading,
+            developing=developing,
+            blobs=blobs,
+            signer=signer,
             clock=now,
         )
         service = MediaService(
@@ -142,20 +158,30 @@ async def open_media_service(
                 policies=policies,
                 clock=now,
             ),
-            delivering=Delivering(
-                database=database,
-                reading=reading,
-                developing=developing,
-                blobs=blobs,
-                signer=signer,
-                clock=now,
-            ),
+            delivering=delivering,
             housekeeping=Housekeeping(
                 database=database,
                 staging=staging,
                 blobs=blobs,
                 deleting=deleting,
-                grace=settings.delete_grace,
+                keeping=Keeping(
+                    grace=settings.delete_grace,
+                    trash=settings.trash_time,
+                    tombstones=settings.tombstone_time,
+                ),
+            ),
+            auditing=Auditing(
+                database=database, staging=staging, blobs=blobs, repairing=repairing, clock=now
+            ),
+            scrubbing=Scrubbing(
+                database=database, blobs=blobs, developing=developing, repairing=repairing
+            ),
+            erasing=Erasing(
+                database=database,
+                blobs=blobs,
+                cache=cache,
+                deleting=deleting,
+                delivering=delivering,
             ),
             queueing=Queueing(database=database, queue=database.queue, cache=cache, clock=now),
             processes=database.processes,

@@ -84,6 +84,15 @@ class Settings(BaseSettings):
     delete_grace_seconds: Annotated[int, Field(ge=0)] = Field(
         86_400, description="How long a content nobody holds is kept"
     )
+    trash_days: Annotated[int, Field(ge=0, le=365)] = Field(
+        7, description="How long what fsck moved to the trash can be put back"
+    )
+    tombstone_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        30, description="How long rows of deleted media are kept"
+    )
+    scrub_days: Annotated[int, Field(ge=0, le=3650)] = Field(
+        30, description="Within how many days all bytes are read again (0: never)"
+    )
     unary_upload_megabytes: PositiveInt = Field(
         256, description="Unary uploads in flight at most, all together"
     )
@@ -156,6 +165,16 @@ class Settings(BaseSettings):
     def delete_grace(self) -> timedelta:
         """How long a content nobody holds is kept."""
         return timedelta(seconds=self.delete_grace_seconds)
+
+    @property
+    def trash_time(self) -> timedelta:
+        """How long what was moved to the trash is kept."""
+        return timedelta(days=self.trash_days)
+
+    @property
+    def tombstone_time(self) -> timedelta:
+        """How long rows of deleted media are kept."""
+        return timedelta(days=self.tombstone_days)
 
     @property
     def base_url(self) -> str:

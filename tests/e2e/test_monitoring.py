@@ -25,11 +25,9 @@ ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
 FROM_ELSEWHERE = frozenset(
     {
-        "mediad_damaged_objects_total",
         "mediad_jobs_failed",
         "mediad_jobs_oldest_seconds",
         "mediad_jobs_waiting",
-        "mediad_scrubbed_bytes_total",
         "mediad_worker_restarts_total",
     }
 )

@@ -13,7 +13,6 @@ from media_service.core.errors import QueueFull
 from media_service.core.job_ports import JobQueue
 from media_service.core.jobs import QueueLimits
 from media_service.core.media import UserId
-from media_service.core.purposes import Policies
 
 _FRESH_SECONDS = 1.0
 
@@ -26,12 +25,10 @@ class Admitting:
         *,
         queue: JobQueue,
         limits: QueueLimits,
-        policies: Policies,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._limits = limits
-        self.policies = policies
         self._monotonic = monotonic
         self._counting = asyncio.Lock()
         self._waiting = 0

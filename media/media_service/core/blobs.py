@@ -32,11 +32,21 @@ class Blob:
     inspection: Inspection
     state: BlobState = BlobState.LIVE
     condemned_at: datetime | None = None
+    damaged_at: datetime | None = None
+    """When its bytes were found missing or wrong; None again when they are known to be right."""
 
     @property
     def key(self) -> str:
         """Where its bytes lie in the blob store."""
         return original_key(self.sha256)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldBlob:
+    """A blob, and whether a medium that is not deleted holds it."""
+
+    blob: Blob
+    is_held: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +133,14 @@ def _folder(kind: str, sha256: Sha256) -> str:
     return f"{kind}/{sha256[:2]}/{sha256[2:4]}/"
 
 
+def source_of(key: str) -> Sha256:
+    """The hash of the original a key is of. Raises ValueError for what is no key."""
+    parsed = parse_key(key)
+    if parsed is None:
+        raise ValueError(f"not a key of blobs: {key!r}")
+    return parsed[0]
+
+
 def key_named(name: str) -> str | None:
     """The key whose last part is this name; None if none of ours ends so."""
     match = _NAME.fullmatch(name)
@@ -130,6 +148,12 @@ def key_named(name: str) -> str | None:
         return None
     kind = "renditions" if match["recipe"] else "originals"
     return f"{_folder(kind, Sha256(match['source']))}{name}"
+
+
+def hash_range(part: int, parts: int) -> tuple[str, str]:
+    """The first hash of one of so many equal parts of all hashes, and the first beyond it."""
+    first, beyond = (n * 2**64 // parts for n in (part, part + 1))
+    return f"{first:016x}", f"{beyond:016x}" if beyond < 2**64 else "ff" * 33
 
 
 _LABEL = re.compile(r"([a-z]{1,16})-([0-9]{8}t[0-9]{6})-[0-9a-f]{8}")

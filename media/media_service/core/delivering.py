@@ -21,6 +21,7 @@ from media_service.core.media import Media, MediaId, ProcessingStatus, Visibilit
 from media_service.core.ports import Blobs, Clock, Database, OpenBlob
 from media_service.core.reading import Reading
 from media_service.core.renditions import Rendition, is_version
+from media_service.core.repairing import DAMAGE_CODE
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,8 @@ class Delivering:
         return await self._current(media, rendition), is_exact
 
     async def _current(self, media: Media, rendition: Rendition) -> StoredRendition:
-        if media.status is ProcessingStatus.FAILED:
+        # What failed because of damage may have been healed since: only a look can tell.
+        if media.status is ProcessingStatus.FAILED and media.failure_code != DAMAGE_CODE:
             raise MediaFailed
         known = self._developing.known(media, rendition.recipe)
         return known or (await self._developing.ensure(media))[rendition.recipe.key]

@@ -10,8 +10,8 @@ import asyncio
 import dataclasses
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from media_service.core.blobs import (
     Blob,
@@ -20,10 +20,11 @@ from media_service.core.blobs import (
     original_key,
     stored,
 )
-from media_service.core.errors import DecoderUnavailable, MediaNotFound
+from media_service.core.errors import DecoderUnavailable, MediaDamaged, MediaNotFound
 from media_service.core.media import Media, MediaId, Sha256
 from media_service.core.ports import Blobs, Codecs, Database, Rows, StagedFile, Staging
 from media_service.core.renditions import Recipe
+from media_service.core.repairing import Repairing
 
 _REMEMBERED = 20_000
 
@@ -58,9 +59,11 @@ class Developing:
         staging: Staging,
         blobs: Blobs,
         codecs: Codecs,
+        repairing: Repairing,
         limits: DevelopingLimits,
     ) -> None:
         self._database = database
+        self._repairing = repairing
         self._staging = staging
         self._blobs = blobs
         self._codecs = codecs
@@ -116,13 +119,22 @@ class Developing:
                 damaged = None if damaged in shared.renewed else damaged
                 made = await self._made(self._database.latest, source, recipes, damaged)
                 if len(made) < len(recipes):
-                    async with self._slots:
+                    async with self._slots, self._noting_damage(source):
                         made = await self._develop_missing(source, recipes, damaged)
                 if damaged:
                     shared.renewed.add(damaged)
                 return made
         finally:
             self._waiting -= 1
+
+    @asynccontextmanager
+    async def _noting_damage(self, source: Sha256) -> AsyncIterator[None]:
+        """Only originals are read in here: it is them who are damaged."""
+        try:
+            yield
+        except MediaDamaged:
+            await self._repairing.note_damage(source)
+            raise
 
     async def _develop_missing(
         self, source: Sha256, recipes: Mapping[str, Recipe], damaged: StoredRendition | None

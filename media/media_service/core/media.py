@@ -122,7 +122,13 @@ class Media:
         """The same, deleted: CANCELLED if its work was not done."""
         status = ProcessingStatus.CANCELLED if self.is_unfinished else self.status
         return dataclasses.replace(
-            self, status=status, filename="", idempotency_key="", updated_at=now, deleted_at=now
+            self,
+            status=status,
+            filename="",
+            blurhash="",
+            idempotency_key="",
+            updated_at=now,
+            deleted_at=now,
         )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from media_service.core.blobs import Blob, LockNumber, StoredObject, StoredRendition
+from media_service.core.blobs import Blob, HeldBlob, LockNumber, StoredObject, StoredRendition
 from media_service.core.formats import Format
 from media_service.core.jobs import Urgency
 from media_service.core.media import Media, MediaId, Sha256, UserId
@@ -58,6 +58,9 @@ class Staging(Protocol):
 
     async def discard_abandoned(self) -> int:
         """Remove what processes that are no more left behind; how many files that were."""
+
+    async def count_abandoned(self) -> int:
+        """How many files `discard_abandoned` would remove."""
 
 
 class OpenBlob(Protocol):
@@ -221,8 +224,27 @@ class MediaRows(Protocol):
         deleted: so who comes late undoes nothing.
         """
 
-    async def expired(self, now: datetime, *, limit: int) -> list[Media]:
-        """Media past their expiry that are not deleted yet."""
+    async def expired(
+        self, now: datetime, *, limit: int, after: Media | None = None
+    ) -> list[Media]:
+        """Media past their expiry that are not deleted yet, oldest first, those that come after."""
+
+    async def holding(self, sha256: Sha256, *, limit: int) -> list[Media]:
+        """Media of this content that are not deleted."""
+
+    async def failed(self, sha256: Sha256, *, code: str, limit: int) -> list[Media]:
+        """Media of this content that are FAILED with this code, and not deleted."""
+
+    async def owned_by(
+        self, owner: UserId, *, after: MediaId | None = None, limit: int
+    ) -> list[Media]:
+        """The owner's media, deleted ones too, in the order of their ids, those that come after."""
+
+    async def remove(self, ids: Sequence[MediaId]) -> None:
+        """Remove the rows of media that are deleted, for good."""
+
+    async def remove_deleted(self, before: datetime, *, limit: int) -> int:
+        """Remove rows of media deleted before this moment, for good; how many."""
 
 
 class BlobRows(Protocol):
@@ -232,13 +254,30 @@ class BlobRows(Protocol):
         """Those that are there, live or condemned."""
 
     async def keep(self, blob: Blob) -> None:
-        """Add the blob, or revive it if it was condemned."""
+        """Add the blob, or revive it if it was condemned or damaged."""
 
     async def condemn_unheld(self, sha256: Sha256, *, now: datetime) -> None:
         """Condemn the blob if no medium that is not deleted holds it."""
 
-    async def condemned(self, before: datetime, *, limit: int) -> list[Sha256]:
-        """Blobs condemned before this moment."""
+    async def condemned(
+        self, before: datetime, *, limit: int, after: Blob | None = None
+    ) -> list[Blob]:
+        """Blobs condemned before this moment, oldest first, those that come after."""
+
+    async def note_damage(self, sha256: Sha256, *, now: datetime) -> bool:
+        """Note that its bytes are missing or wrong; whether that is news."""
+
+    async def note_sound(self, sha256: Sha256) -> bool:
+        """Note that its bytes are right; whether that is news."""
+
+    async def count_damaged(self) -> int:
+        """How many are noted as damaged."""
+
+    async def within(self, start: str, end: str, *, limit: int) -> list[HeldBlob]:
+        """Those with hashes from `start` up to, not including, `end`, in their order.
+
+        Both are hexadecimal digits, an even number of them.
+        """
 
     async def remove(self, sha256: Sha256) -> None:
         """Remove the blob's row and those of its renditions."""
@@ -261,6 +300,9 @@ class RenditionRows(Protocol):
     async def put(self, renditions: Sequence[StoredRendition]) -> None:
         """Add them, or replace those of the same recipe."""
 
+    async def forget(self, renditions: Sequence[StoredRendition]) -> None:
+        """Remove their rows, unless they were replaced meanwhile."""
+
 
 class Jobs(Protocol):
     """Work for later, done at least once."""
@@ -273,6 +315,15 @@ class Jobs(Protocol):
 
     async def discard(self, media_id: MediaId) -> None:
         """Remove every job for this medium; one that runs is broken off."""
+
+    async def forgotten(
+        self, before: datetime, *, after: MediaId | None = None, limit: int
+    ) -> list[Media]:
+        """Media that wait for a job that does not exist, in the order of their ids.
+
+        They are unfinished, were last changed before this moment and have no job that is waiting
+        or being done; or they failed because of damage that their original no longer has.
+        """
 
 
 class Rows(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import Blob, content_lock, original_key
+from media_service.core.blobs import Blob, content_lock
 from media_service.core.errors import (
     BrokenFile,
     ChecksumMismatch,
@@ -21,8 +21,9 @@ from media_service.core.errors import (
 from media_service.core.formats import SNIFF_BYTES, Format, check_declared, sniff
 from media_service.core.media import Media, ProcessingStatus, Sha256, new_media_id
 from media_service.core.ports import Blobs, Clock, Codecs, Database, Rows, StagedFile, Staging
-from media_service.core.purposes import Policy
+from media_service.core.purposes import Policies, Policy
 from media_service.core.renditions import Rendition, plan_renditions
+from media_service.core.repairing import Repairing
 from media_service.core.uploads import Declared, declare
 
 SMALLEST_FILE_BYTES = 12
@@ -32,7 +33,7 @@ SMALLEST_FILE_BYTES = 12
 class Uploading:
     """Takes in one file at a time per call, in bounded memory."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands on
         self,
         *,
         database: Database,
@@ -40,14 +41,17 @@ class Uploading:
         blobs: Blobs,
         codecs: Codecs,
         admitting: Admitting,
+        repairing: Repairing,
+        policies: Policies,
         clock: Clock,
     ) -> None:
+        self._repairing = repairing
         self._database = database
         self._staging = staging
         self._blobs = blobs
         self._codecs = codecs
         self._admitting = admitting
-        self._policies = admitting.policies
+        self._policies = policies
         self._clock = clock
 
     async def upload(self, declared: Declared, chunks: AsyncIterator[bytes | memoryview]) -> Media:
@@ -68,7 +72,7 @@ class Uploading:
                 return earlier
             blob = await self._inspected_and_flushed(staged, format)
             # Before the lock is taken, so that nobody waits for a slow store while it is held.
-            await self._blobs.put_ahead(original_key(blob.sha256), staged)
+            await self._blobs.put_ahead(blob.key, staged)
             return await self._store(declared, policy, blob, staged)
 
     async def _earlier(self, rows: Rows, declared: Declared, sha256: Sha256) -> Media | None:
@@ -110,15 +114,18 @@ class Uploading:
                 return earlier
             if earlier:  # expired, and not swept yet: its key is free again
                 await rows.media.update(earlier.deleted(now), revision=earlier.revision)
-            known = await rows.blobs.find([blob.sha256])
+            known = (await rows.blobs.find([blob.sha256])).get(blob.sha256)
+            is_damaged = known is not None and known.damaged_at is not None
             await rows.blobs.keep(blob)
+            healed = await self._repairing.reopen(rows, blob.sha256) if is_damaged else []
             media = self._media(declared, policy, blob, now=now, is_known=bool(known))
             media = await _with_what_is_made(rows, media)
             await rows.media.insert(media)
             if media.status is ProcessingStatus.PENDING:
                 await rows.jobs.enqueue_developing(media)
             # Last, so that whatever the rows refuse leaves no bytes behind.
-            await self._blobs.put(original_key(blob.sha256), staged)
+            await self._blobs.put(blob.key, staged, anew=is_damaged)
+        await self._repairing.announce(healed)
         return media
 
     def _media(

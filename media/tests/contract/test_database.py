@@ -30,7 +30,7 @@ from fakes.samples import (
     an_inspection,
     sha256_of,
 )
-from media_service.core.blobs import BlobState, LockNumber
+from media_service.core.blobs import BlobState, LockNumber, hash_range
 from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
 from media_service.core.formats import Format
 from media_service.core.media import (
@@ -457,6 +457,8 @@ async def test_expired_media_are_listed_oldest_first(database: Database) -> None
 
     assert await database.latest.media.expired(NOON, limit=9) == [first, second, third]
     assert await database.latest.media.expired(NOON, limit=2) == [first, second]
+    assert await database.latest.media.expired(NOON, limit=9, after=first) == [second, third]
+    assert await database.latest.media.expired(NOON, limit=9, after=third) == []
 
 
 async def test_its_clock_goes_on_during_a_transaction(database: Database) -> None:
@@ -539,7 +541,8 @@ async def test_deleted_media_hold_nothing(database: Database) -> None:
 
     await database.latest.blobs.condemn_unheld(media.sha256, now=NOON)
 
-    assert await database.latest.blobs.condemned(NOON, limit=9) == [media.sha256]
+    [condemned] = await database.latest.blobs.condemned(NOON, limit=9)
+    assert condemned.sha256 == media.sha256
 
 
 async def test_a_condemned_blob_keeps_its_date(database: Database) -> None:
@@ -584,8 +587,153 @@ async def test_condemned_blobs_are_listed_oldest_first(database: Database) -> No
         await database.latest.blobs.condemn_unheld(sha256_of(name), now=condemned_at)
 
     both = [sha256_of("a"), sha256_of("b")]
-    assert await database.latest.blobs.condemned(NOON, limit=9) == both
-    assert await database.latest.blobs.condemned(NOON, limit=1) == both[:1]
+    found = await database.latest.blobs.condemned(NOON, limit=9)
+    assert [blob.sha256 for blob in found] == both
+    assert await database.latest.blobs.condemned(NOON, limit=1) == found[:1]
+    assert await database.latest.blobs.condemned(NOON, limit=9, after=found[0]) == found[1:]
+    assert await database.latest.blobs.condemned(NOON, limit=9, after=found[1]) == []
+
+
+async def test_damage_is_noted_once(database: Database) -> None:
+    blob = a_blob()
+    await database.latest.blobs.keep(blob)
+
+    assert await database.latest.blobs.note_damage(blob.sha256, now=NOON)
+    assert not await database.latest.blobs.note_damage(blob.sha256, now=NOON + SECOND)
+    assert not await database.latest.blobs.note_damage(sha256_of("not there"), now=NOON)
+
+    assert (await database.latest.blobs.find([blob.sha256]))[blob.sha256].damaged_at == NOON
+    assert await database.latest.blobs.count_damaged() == 1
+
+
+async def test_the_note_on_damage_goes_when_the_blob_is_sound_or_kept_again(
+    database: Database,
+) -> None:
+    blob = a_blob()
+    await database.latest.blobs.keep(blob)
+    for mend in (database.latest.blobs.note_sound, lambda _: database.latest.blobs.keep(blob)):
+        await database.latest.blobs.note_damage(blob.sha256, now=NOON)
+        await mend(blob.sha256)
+        assert await database.latest.blobs.find([blob.sha256]) == {blob.sha256: blob}
+
+    assert not await database.latest.blobs.note_sound(blob.sha256)
+    assert await database.latest.blobs.count_damaged() == 0
+
+
+async def test_blobs_are_listed_by_ranges_of_their_hashes(database: Database) -> None:
+    blobs = sorted((a_blob(str(n)) for n in range(20)), key=lambda blob: blob.sha256)
+    for blob in blobs:
+        await database.latest.blobs.keep(blob)
+    await database.latest.media.insert(a_media(blobs[3]))
+
+    found = [
+        held
+        for part in range(3)
+        for held in await database.latest.blobs.within(*hash_range(part, 3), limit=99)
+    ]
+    assert [held.blob for held in found] == blobs
+    assert [held.blob for held in found if held.is_held] == [blobs[3]]
+
+    after = f"{blobs[4].sha256}00"
+    page = await database.latest.blobs.within(after, hash_range(0, 1)[1], limit=2)
+    assert [held.blob for held in page] == blobs[5:7]
+
+
+async def test_a_rendition_is_forgotten_unless_it_was_replaced(database: Database) -> None:
+    blob = a_blob()
+    await database.latest.blobs.keep(blob)
+    old = a_stored_rendition(blob)
+    new = dataclasses.replace(old, checksum=sha256_of("new"))
+    await database.latest.renditions.put([new])
+
+    await database.latest.renditions.forget([old])
+    assert await database.latest.renditions.made_of([blob.sha256]) == [new]
+
+    await database.latest.renditions.forget([new])
+    assert await database.latest.renditions.made_of([blob.sha256]) == []
+
+
+async def test_an_owner_s_media_are_listed_in_pages_deleted_ones_too(database: Database) -> None:
+    media = [await _inserted(database, a_media(id=new_media_id())) for _ in range(3)]
+    await _inserted(database, a_media(owner=BOB))
+    deleted = media[1].deleted(NOON)
+    await database.latest.media.update(deleted, revision=1)
+    owned = sorted([media[0], deleted, media[2]], key=lambda each: each.id)
+
+    rows = database.latest.media
+    assert await rows.owned_by(ALICE, limit=2) == owned[:2]
+    assert await rows.owned_by(ALICE, after=owned[1].id, limit=2) == owned[2:]
+    assert await rows.owned_by(ALICE, after=owned[2].id, limit=2) == []
+
+
+async def test_only_rows_of_deleted_media_are_removed(database: Database) -> None:
+    live, gone = [await _inserted(database, a_media(id=new_media_id())) for _ in range(2)]
+    await database.latest.media.update(gone.deleted(NOON), revision=1)
+
+    await database.latest.media.remove([live.id, gone.id])
+
+    assert await database.latest.media.find([live.id, gone.id]) == {live.id: live}
+
+
+async def test_rows_of_media_that_were_deleted_long_ago_are_removed(database: Database) -> None:
+    media = [await _inserted(database, a_media(id=new_media_id())) for _ in range(4)]
+    for each, deleted_at in zip(media, [NOON - SECOND, NOON, NOON + SECOND], strict=False):
+        await database.latest.media.update(each.deleted(deleted_at), revision=1)
+
+    assert await database.latest.media.remove_deleted(NOON, limit=1) == 1
+    assert await database.latest.media.remove_deleted(NOON, limit=9) == 1
+    assert await database.latest.media.remove_deleted(NOON, limit=9) == 0
+
+    left = await database.latest.media.find([each.id for each in media])
+    assert set(left) == {media[2].id, media[3].id}
+
+
+async def test_media_of_a_content_are_found_and_those_that_failed(database: Database) -> None:
+    held = await _inserted(database, a_media(id=new_media_id()))
+    failed = await _inserted(
+        database,
+        a_media(id=new_media_id(), status=ProcessingStatus.FAILED, failure_code="media_damaged"),
+    )
+    gone = await _inserted(database, a_media(id=new_media_id()))
+    await database.latest.media.update(gone.deleted(NOON), revision=1)
+    rows = database.latest.media
+
+    found = await rows.holding(held.sha256, limit=9)
+    assert {each.id for each in found} == {held.id, failed.id}
+    assert len(await rows.holding(held.sha256, limit=1)) == 1
+    assert await rows.failed(held.sha256, code="media_damaged", limit=9) == [failed]
+    assert await rows.failed(held.sha256, code="broken_file", limit=9) == []
+
+
+async def test_media_that_wait_for_a_job_that_does_not_exist_are_found(
+    database: Database,
+) -> None:
+    early = NOON - SECOND
+    forgotten, queued = [
+        await _inserted(database, a_media(id=new_media_id(), updated_at=early)) for _ in range(2)
+    ]
+    await database.latest.jobs.enqueue_developing(queued)
+    done = a_media(id=new_media_id(), updated_at=early, status=ProcessingStatus.COMPLETED)
+    for other in (done, a_media(id=new_media_id(), updated_at=NOON)):
+        await _inserted(database, other)
+    jobs = database.latest.jobs
+
+    assert await jobs.forgotten(NOON, limit=9) == [forgotten]
+    assert await jobs.forgotten(NOON, after=forgotten.id, limit=9) == []
+
+
+async def test_media_that_failed_because_of_damage_that_is_healed_are_forgotten(
+    database: Database,
+) -> None:
+    failed = await _inserted(
+        database, a_media(status=ProcessingStatus.FAILED, failure_code="media_damaged")
+    )
+    await database.latest.blobs.note_damage(failed.sha256, now=NOON)
+    assert await database.latest.jobs.forgotten(NOON, limit=9) == []
+
+    await database.latest.blobs.note_sound(failed.sha256)
+
+    assert await database.latest.jobs.forgotten(NOON, limit=9) == [failed]
 
 
 async def test_a_removed_blob_takes_its_renditions_along(database: Database) -> None:

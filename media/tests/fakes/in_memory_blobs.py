@@ -18,6 +18,7 @@ from media_service.core.blobs import (
     labelled_at,
     new_label,
     parse_key,
+    source_of,
 )
 from media_service.core.errors import MediaDamaged, MediaError
 from media_service.core.media import Sha256
@@ -90,6 +91,7 @@ class InMemoryStaging:
     def __init__(self) -> None:
         self.failure: MediaError | None = None
         self.open_files = 0
+        self.abandoned = 0
 
     @asynccontextmanager
     async def new(self) -> AsyncIterator[StagedFile]:
@@ -103,7 +105,11 @@ class InMemoryStaging:
             staged.close()
 
     async def discard_abandoned(self) -> int:
-        return 0
+        self.abandoned, count = 0, self.abandoned
+        return count
+
+    async def count_abandoned(self) -> int:
+        return self.abandoned
 
     def fail_if_told(self) -> None:
         if self.failure:
@@ -232,7 +238,7 @@ class InMemoryBlobs:
             (label, key)
             for label, aside in self.trashed.items()
             for key in aside
-            if (parse_key(key) or ("",))[0] == source
+            if source_of(key) == source
         ]
         for label, key in found:
             del self.trashed[label][key]

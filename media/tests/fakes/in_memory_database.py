@@ -16,13 +16,14 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from fakes.clock import SettableClock
-from media_service.core.blobs import Blob, BlobState, LockNumber, StoredRendition
+from media_service.core.blobs import Blob, BlobState, HeldBlob, LockNumber, StoredRendition
 from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
 from media_service.core.jobs import Job, JobCounts, JobFilter, JobState, Urgency
 from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256, UserId
 from media_service.core.ports import Clock
 
 _OVER = (ProcessingStatus.COMPLETED, ProcessingStatus.FAILED)
+_UNFINISHED = (ProcessingStatus.PENDING, ProcessingStatus.PROCESSING)
 _CHANGEABLE = (
     "filename",
     "blurhash",
@@ -208,6 +209,7 @@ class _Session:
         self.renditions = _View(database.renditions)
         self.jobs: list[QueuedJob] = []
         self.discarded: set[MediaId] = set()
+        self.queued = database.jobs
         self._database = database
 
     async def hold(self, *row: Hashable) -> None:
@@ -283,15 +285,61 @@ class InMemoryMedia:
             session.media.put(media.id, dataclasses.replace(found, **changes))
             return True
 
-    async def expired(self, now: datetime, *, limit: int) -> list[Media]:
-        """Media past their expiry that are not deleted yet."""
+    async def expired(
+        self, now: datetime, *, limit: int, after: Media | None = None
+    ) -> list[Media]:
+        """Media past their expiry that are not deleted yet, oldest first, those that come after."""
         async with self._statement("media.expired") as session:
-            found = [
-                (media.expires_at, media)
+            found = {
+                (media.expires_at, media.id): media
                 for media in session.media.rows()
                 if media.expires_at and media.expires_at <= now and not media.deleted_at
-            ]
-            return [media for _, media in sorted(found, key=lambda pair: pair[0])][:limit]
+            }
+            first = (after.expires_at or now, after.id) if after else None
+            return [found[key] for key in sorted(found) if not first or key > first][:limit]
+
+    async def holding(self, sha256: Sha256, *, limit: int) -> list[Media]:
+        """Media of this content that are not deleted."""
+        async with self._statement("media.holding") as session:
+            rows = session.media.rows()
+            return [m for m in rows if m.sha256 == sha256 and not m.deleted_at][:limit]
+
+    async def failed(self, sha256: Sha256, *, code: str, limit: int) -> list[Media]:
+        """Media of this content that are FAILED with this code, and not deleted."""
+        async with self._statement("media.failed") as session:
+            held = (m for m in session.media.rows() if m.sha256 == sha256 and not m.deleted_at)
+            failed = (m for m in held if m.status is ProcessingStatus.FAILED)
+            return [m for m in failed if m.failure_code == code][:limit]
+
+    async def owned_by(
+        self, owner: UserId, *, after: MediaId | None = None, limit: int
+    ) -> list[Media]:
+        """The owner's media, deleted ones too, in the order of their ids, those that come after."""
+        async with self._statement("media.owned_by") as session:
+            owned = sorted((m for m in session.media.rows() if m.owner == owner), key=_id_of)
+            return [m for m in owned if not after or m.id > after][:limit]
+
+    async def remove(self, ids: Sequence[MediaId]) -> None:
+        """Remove the rows of media that are deleted, for good."""
+        async with self._statement("media.remove") as session:
+            for media in [session.media.get(media_id) for media_id in ids]:
+                if media and media.deleted_at:
+                    await session.hold("media", media.id)
+                    session.media.put(media.id, None)
+
+    async def remove_deleted(self, before: datetime, *, limit: int) -> int:
+        """Remove rows of media deleted before this moment, for good; how many."""
+        async with self._statement("media.remove_deleted") as session:
+            rows = session.media.rows()
+            found = [m for m in rows if m.deleted_at and m.deleted_at <= before][:limit]
+            for media in found:
+                await session.hold("media", media.id)
+                session.media.put(media.id, None)
+            return len(found)
+
+
+def _id_of(media: Media) -> MediaId:
+    return media.id
 
 
 def _undoes(late: Media, found: Media) -> bool:
@@ -328,7 +376,9 @@ class InMemoryBlobRows:
         async with self._statement("blobs.keep") as session:
             await session.hold("blob", blob.sha256)
             kept = session.blobs.get(blob.sha256) or blob
-            live = dataclasses.replace(kept, state=BlobState.LIVE, condemned_at=None)
+            live = dataclasses.replace(
+                kept, state=BlobState.LIVE, condemned_at=None, damaged_at=None
+            )
             session.blobs.put(blob.sha256, live)
 
     async def condemn_unheld(self, sha256: Sha256, *, now: datetime) -> None:
@@ -340,15 +390,49 @@ class InMemoryBlobRows:
                 condemned = dataclasses.replace(blob, state=BlobState.CONDEMNED, condemned_at=now)
                 session.blobs.put(sha256, condemned)
 
-    async def condemned(self, before: datetime, *, limit: int) -> list[Sha256]:
-        """Blobs condemned before this moment."""
+    async def condemned(
+        self, before: datetime, *, limit: int, after: Blob | None = None
+    ) -> list[Blob]:
+        """Blobs condemned before this moment, oldest first, those that come after."""
         async with self._statement("blobs.condemned") as session:
-            found = [
-                (blob.condemned_at, blob.sha256)
+            found = {
+                (blob.condemned_at, blob.sha256): blob
                 for blob in session.blobs.rows()
                 if blob.condemned_at and blob.condemned_at <= before
-            ]
-            return [sha256 for _, sha256 in sorted(found)][:limit]
+            }
+            first = (after.condemned_at or before, after.sha256) if after else None
+            return [found[key] for key in sorted(found) if not first or key > first][:limit]
+
+    async def note_damage(self, sha256: Sha256, *, now: datetime) -> bool:
+        """Note that its bytes are missing or wrong; whether that is news."""
+        return await self._note(sha256, now)
+
+    async def note_sound(self, sha256: Sha256) -> bool:
+        """Note that its bytes are right; whether that is news."""
+        return await self._note(sha256, None)
+
+    async def _note(self, sha256: Sha256, damaged_at: datetime | None) -> bool:
+        async with self._statement("blobs.note") as session:
+            await session.hold("blob", sha256)
+            blob = session.blobs.get(sha256)
+            if blob is None or bool(blob.damaged_at) is bool(damaged_at):
+                return False
+            session.blobs.put(sha256, dataclasses.replace(blob, damaged_at=damaged_at))
+            return True
+
+    async def count_damaged(self) -> int:
+        """How many are noted as damaged."""
+        async with self._statement("blobs.count_damaged") as session:
+            return sum(blob.damaged_at is not None for blob in session.blobs.rows())
+
+    async def within(self, start: str, end: str, *, limit: int) -> list[HeldBlob]:
+        """Those with hashes from `start` up to, not including, `end`, in their order."""
+        async with self._statement("blobs.within") as session:
+            found = {b.sha256: b for b in session.blobs.rows() if start <= b.sha256 < end}
+            return [
+                HeldBlob(found[sha256], is_held=_is_held(session, sha256))
+                for sha256 in sorted(found)
+            ][:limit]
 
     async def remove(self, sha256: Sha256) -> None:
         """Remove the blob's row and those of its renditions."""
@@ -405,6 +489,16 @@ class InMemoryRenditions:
                     raise RowRefused
                 session.renditions.put((rendition.source, rendition.recipe_key), rendition)
 
+    async def forget(self, renditions: Sequence[StoredRendition]) -> None:
+        """Remove their rows, unless they were replaced meanwhile."""
+        async with self._statement("renditions.forget") as session:
+            for rendition in renditions:
+                key = (rendition.source, rendition.recipe_key)
+                await session.hold("rendition", *key)
+                found = session.renditions.get(key)
+                if found and found.checksum == rendition.checksum:
+                    session.renditions.put(key, None)
+
 
 class InMemoryJobs:
     """Keeps `core.ports.Jobs`."""
@@ -423,6 +517,32 @@ class InMemoryJobs:
         async with self._statement("jobs.discard") as session:
             session.discarded.add(media_id)
             session.jobs = [job for job in session.jobs if job.media_id != media_id]
+
+    async def forgotten(
+        self, before: datetime, *, after: MediaId | None = None, limit: int
+    ) -> list[Media]:
+        """Media that wait for a job that does not exist, in the order of their ids."""
+        async with self._statement("jobs.forgotten") as session:
+            queued = {job.media_id for job in (*session.queued, *session.jobs)}
+            rows = sorted((m for m in session.media.rows() if not m.deleted_at), key=_id_of)
+            return [
+                media
+                for media in rows
+                if (not after or media.id > after)
+                and (
+                    (
+                        media.status in _UNFINISHED
+                        and media.updated_at < before
+                        and media.id not in queued
+                    )
+                    or (media.failure_code == "media_damaged" and not _is_damaged(session, media))
+                )
+            ][:limit]
+
+
+def _is_damaged(session: _Session, media: Media) -> bool:
+    blob = session.blobs.get(media.sha256)
+    return blob is not None and blob.damaged_at is not None
 
 
 class InMemoryQueue:

@@ -15,16 +15,21 @@ from fakes.samples import a_declaration
 from fakes.scripted_codecs import ScriptedCodecs, picture
 from media_service.core.access import Links, Signer, SigningKey
 from media_service.core.admitting import Admitting
+from media_service.core.auditing import Auditing
 from media_service.core.deleting import Deleting
 from media_service.core.delivering import Delivering
 from media_service.core.developing import Developing, DevelopingLimits
-from media_service.core.housekeeping import Housekeeping
+from media_service.core.erasing import Erasing
+from media_service.core.housekeeping import Housekeeping, Keeping
 from media_service.core.jobs import QueueLimits
 from media_service.core.media import Media
+from media_service.core.ports import Cache
 from media_service.core.processing import Processing
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
 from media_service.core.queueing import Queueing
 from media_service.core.reading import Reading
+from media_service.core.repairing import Repairing
+from media_service.core.scrubbing import Scrubbing
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
@@ -81,6 +86,7 @@ def fake_service(
     queue_limits: QueueLimits = QUEUE_LIMITS,
     beside: FakeService | None = None,
     clock: SettableClock | None = None,
+    cache: Cache | None = None,
 ) -> FakeService:
     """A service on fakes of its own, or one of another process on the same database and blobs.
 
@@ -90,13 +96,28 @@ def fake_service(
     database = beside.database if beside else InMemoryDatabase(clock)
     staging = InMemoryStaging()
     blobs = beside.blobs if beside else InMemoryBlobs()
-    cache, codecs, signer = InMemoryCache(), ScriptedCodecs(), Signer((KEY,))
+    in_memory, codecs, signer = InMemoryCache(), ScriptedCodecs(), Signer((KEY,))
+    cache = cache or in_memory
     links = Links(BASE_URL, signer)
     reading = Reading(database=database, cache=cache, clock=clock)
     deleting = Deleting(database=database, cache=cache, clock=clock)
-    admitting = Admitting(queue=database.queue, limits=queue_limits, policies=policies)
+    admitting = Admitting(queue=database.queue, limits=queue_limits)
+    repairing = Repairing(database=database, cache=cache, clock=clock)
     developing = Developing(
-        database=database, staging=staging, blobs=blobs, codecs=codecs, limits=limits
+        database=database,
+        staging=staging,
+        blobs=blobs,
+        codecs=codecs,
+        repairing=repairing,
+        limits=limits,
+    )
+    delivering = Delivering(
+        database=database,
+        reading=reading,
+        developing=developing,
+        blobs=blobs,
+        signer=signer,
+        clock=clock,
     )
     service = MediaService(
         uploading=Uploading(
@@ -105,6 +126,8 @@ def fake_service(
             blobs=blobs,
             codecs=codecs,
             admitting=admitting,
+            repairing=repairing,
+            policies=policies,
             clock=clock,
         ),
         reading=reading,
@@ -118,20 +141,26 @@ def fake_service(
             policies=policies,
             clock=clock,
         ),
-        delivering=Delivering(
-            database=database,
-            reading=reading,
-            developing=developing,
-            blobs=blobs,
-            signer=signer,
-            clock=clock,
-        ),
+        delivering=delivering,
         housekeeping=Housekeeping(
             database=database,
             staging=staging,
             blobs=blobs,
             deleting=deleting,
-            grace=GRACE,
+            keeping=Keeping(grace=GRACE),
+        ),
+        auditing=Auditing(
+            database=database, staging=staging, blobs=blobs, repairing=repairing, clock=clock
+        ),
+        scrubbing=Scrubbing(
+            database=database, blobs=blobs, developing=developing, repairing=repairing
+        ),
+        erasing=Erasing(
+            database=database,
+            blobs=blobs,
+            cache=cache,
+            deleting=deleting,
+            delivering=delivering,
         ),
         queueing=Queueing(database=database, queue=database.queue, cache=cache, clock=clock),
         processes=database.processes,
@@ -145,7 +174,7 @@ def fake_service(
         staging=staging,
         blobs=blobs,
         codecs=codecs,
-        cache=cache,
+        cache=in_memory,
         clock=clock,
         developing=developing,
         signer=signer,

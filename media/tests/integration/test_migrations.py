@@ -47,6 +47,14 @@ async def _fetch(url: str, query: str) -> list[str]:
         await connection.close()
 
 
+async def _execute(url: str, script: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(script)
+    finally:
+        await connection.close()
+
+
 async def test_an_empty_database_is_brought_up_to_date(empty_database_url: str) -> None:
     assert await migrate(empty_database_url) == NAMES
 
@@ -79,6 +87,7 @@ async def test_only_what_is_missing_is_applied(empty_database_url: str) -> None:
         "applied_at timestamptz not null default now())",
     )
     first = all_migrations()[0]
+    await _execute(empty_database_url, first.sql)
     await _fetch(
         empty_database_url,
         "insert into schema_migrations (name, checksum) "

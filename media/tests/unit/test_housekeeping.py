@@ -8,8 +8,8 @@ from fakes.clock import SettableClock
 from fakes.samples import ALICE, BOB, sha256_of
 from fakes.scripted_codecs import picture
 from fakes.service import GRACE, FakeService, fake_service
-from media_service.core.blobs import BlobState, original_key, rendition_key
-from media_service.core.errors import DatabaseUnavailable, StorageUnavailable
+from media_service.core.blobs import DELETING, BlobState, new_label, original_key, rendition_key
+from media_service.core.errors import DatabaseUnavailable, MediaNotFound, StorageUnavailable
 from media_service.core.housekeeping import SweepReport
 from media_service.core.media import Media, Purpose
 
@@ -170,8 +170,10 @@ async def test_uploads_and_sweeps_at_once_lose_nothing(fake: FakeService) -> Non
 async def test_a_store_that_is_away_keeps_the_rows(fake: FakeService) -> None:
     await _deleted(fake)
     fake.blobs.failure = StorageUnavailable()
-    with pytest.raises(StorageUnavailable):
-        await fake.service.housekeeping.sweep(grace=NO_GRACE)
+
+    report = await fake.service.housekeeping.sweep(grace=NO_GRACE)
+
+    assert (report.condemned_blobs, bool(report.failures)) == (0, True)
     assert len(fake.database.blobs) == 1
     fake.blobs.failure = None
 
@@ -185,13 +187,132 @@ async def test_a_commit_that_fails_is_made_up_for_by_the_next_sweep(fake: FakeSe
         raise StorageUnavailable
 
     fake.database.before["commit"] = fail
-    with pytest.raises(StorageUnavailable):
-        await fake.service.housekeeping.sweep(grace=NO_GRACE)
+    assert await fake.service.housekeeping.sweep(grace=NO_GRACE) == SweepReport(failures=1)
     fake.database.before.clear()
 
     assert (await fake.service.housekeeping.sweep(grace=NO_GRACE)).condemned_blobs == 1
     assert fake.database.blobs == {}
     assert fake.blobs.contents == {}
+
+
+async def test_one_content_that_can_not_go_holds_up_no_other(fake: FakeService) -> None:
+    for n in range(5):
+        await _deleted(fake, picture(f"p{n}"))
+
+    async def fail_once() -> None:
+        fake.database.before.clear()
+        raise StorageUnavailable
+
+    fake.database.before["commit"] = fail_once
+    report = await fake.service.housekeeping.sweep(grace=NO_GRACE)
+
+    assert (report.condemned_blobs, report.failures) == (4, 1)
+    assert len(fake.database.blobs) == 1
+
+
+async def test_a_sweep_that_only_fails_gives_up(fake: FakeService) -> None:
+    for n in range(40):
+        await _deleted(fake, picture(f"p{n}"))
+
+    async def fail() -> None:
+        raise StorageUnavailable
+
+    fake.database.before["commit"] = fail
+    before = fake.database.calls["begin"]
+    await fake.service.housekeeping.sweep(grace=NO_GRACE)
+
+    assert fake.database.calls["begin"] - before == 20
+    assert len(fake.database.blobs) == 40
+
+
+# Deletions that were killed
+
+
+async def _killed_while_deleting(fake: FakeService, keys: list[str]) -> None:
+    deletion = fake.blobs.deleting()
+    await (await deletion.__aenter__()).set_aside(keys)
+    [label] = fake.blobs.trashed
+    old = new_label(DELETING, fake.clock.now - GRACE)
+    fake.blobs.trashed[old] = fake.blobs.trashed.pop(label)
+
+
+async def test_what_a_killed_sweeper_set_aside_comes_back_if_a_row_still_names_it(
+    fake: FakeService,
+) -> None:
+    await fake.upload_done()
+    before = dict(fake.blobs.contents)
+    await _killed_while_deleting(fake, list(before))
+
+    report = await fake.service.housekeeping.sweep()
+
+    assert report == SweepReport(resolved_objects=5)
+    assert fake.blobs.contents == before
+    assert fake.blobs.trashed == {}
+
+
+async def test_what_a_killed_sweeper_set_aside_goes_if_no_row_names_it_any_more(
+    fake: FakeService,
+) -> None:
+    fake.blobs.contents = {original_key(sha256_of("nobody's")): b"bytes"}
+    await _killed_while_deleting(fake, list(fake.blobs.contents))
+
+    assert (await fake.service.housekeeping.sweep()).resolved_objects == 1
+
+    assert (fake.blobs.contents, fake.blobs.trashed) == ({}, {})
+
+
+async def test_what_was_uploaded_again_meanwhile_stays(fake: FakeService) -> None:
+    media = await fake.upload(picture())
+    key = original_key(media.sha256)
+    await _killed_while_deleting(fake, [key])
+    await fake.upload(picture(), owner=BOB)
+
+    await fake.service.housekeeping.sweep()
+
+    assert fake.blobs.contents == {key: picture()}
+    assert fake.blobs.trashed == {}
+
+
+# The trash, and rows of deleted media
+
+
+async def test_the_trash_is_emptied_after_a_week(fake: FakeService) -> None:
+    key = original_key(sha256_of("nobody's"))
+    fake.blobs.trashed = {new_label("fsck", fake.clock.now): {key: b"bytes"}}
+    fake.clock.advance(timedelta(days=7))
+    assert await fake.service.housekeeping.sweep() == SweepReport()
+
+    fake.clock.advance(timedelta(seconds=1))
+
+    assert await fake.service.housekeeping.sweep() == SweepReport(trashed_objects=1)
+    assert fake.blobs.trashed == {}
+
+
+async def test_the_row_of_a_deleted_medium_goes_after_a_month(fake: FakeService) -> None:
+    media = await _deleted(fake)
+    await fake.service.housekeeping.sweep(grace=NO_GRACE)
+    fake.clock.advance(timedelta(days=30) - MOMENT)
+    assert await fake.service.housekeeping.sweep() == SweepReport()
+    await fake.service.deleting.delete(media.id, user=ALICE)
+
+    fake.clock.advance(MOMENT)
+
+    assert await fake.service.housekeeping.sweep() == SweepReport(tombstones=1)
+    assert fake.database.media == {}
+    with pytest.raises(MediaNotFound):
+        await fake.service.deleting.delete(media.id, user=ALICE)
+
+
+async def test_the_row_of_a_deleted_medium_tells_nothing_of_what_was_in_it(
+    fake: FakeService,
+) -> None:
+    media = await fake.upload_done(filename="me at home.jpg")
+    assert media.blurhash
+
+    await fake.service.deleting.delete(media.id, user=ALICE)
+
+    row = fake.database.media[media.id]
+    assert (row.filename, row.blurhash, row.idempotency_key) == ("", "", "")
 
 
 # Expired media
@@ -334,7 +455,6 @@ async def test_bytes_come_back_when_the_rows_can_not_be_removed(fake: FakeServic
         raise DatabaseUnavailable
 
     fake.database.before["commit"] = fail
-    with pytest.raises(DatabaseUnavailable):
-        await fake.service.housekeeping.sweep(grace=timedelta())
+    assert await fake.service.housekeeping.sweep(grace=timedelta()) == SweepReport(failures=1)
 
     assert original_key(media.sha256) in fake.blobs.contents

@@ -19,7 +19,6 @@ from media_service.core.errors import (
 )
 from media_service.core.jobs import SLOW_TRIES, TRIES, JobFilter, QueueLimits, Urgency, next_try
 from media_service.core.media import ProcessingStatus
-from media_service.core.purposes import DEFAULT_POLICIES
 from media_service.core.renditions import ProcessingOptions
 
 ALL = JobFilter()
@@ -109,7 +108,6 @@ async def test_the_queue_is_counted_once_a_second_at_most(fake: FakeService) -> 
     admitting = Admitting(
         queue=fake.database.queue,
         limits=QueueLimits(),
-        policies=DEFAULT_POLICIES,
         monotonic=lambda: now,
     )
     for _ in range(100):

@@ -40,6 +40,7 @@ from media_service.core.media import MediaType, ProcessingStatus, Purpose, Visib
 from media_service.core.ports import StagedFile
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
 from media_service.core.renditions import ProcessingOptions, plan_renditions
+from media_service.core.repairing import Repairing
 from media_service.core.uploading import Uploading
 
 LIMIT = 10_000
@@ -625,9 +626,9 @@ async def test_a_file_refused_while_it_is_flushed_goes_only_after_that(fake: Fak
         staging=staging,
         blobs=fake.blobs,
         codecs=fake.codecs,
-        admitting=Admitting(
-            queue=fake.database.queue, limits=QueueLimits(), policies=DEFAULT_POLICIES
-        ),
+        admitting=Admitting(queue=fake.database.queue, limits=QueueLimits()),
+        repairing=Repairing(database=fake.database, cache=fake.cache, clock=fake.clock),
+        policies=DEFAULT_POLICIES,
         clock=fake.clock,
     )
     fake.codecs.inspect_error = BrokenFile()

@@ -8,6 +8,8 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from prometheus_client import Counter
+
 from media_service.core.errors import MediaDamaged
 from media_service.infra.blobs.disk import Disk, hash_bytes
 from media_service.infra.blobs.verified import PIECE_BYTES, Stamp, Verdicts, Wanted, check_range
@@ -15,6 +17,9 @@ from media_service.infra.blobs.verified import PIECE_BYTES, Stamp, Verdicts, Wan
 _HASHED_AT_ONCE_BYTES = 8 * 1024 * 1024
 _NOT_OPEN = -1
 
+_DAMAGED = Counter(
+    "mediad_damaged_reads_total", "Reads that found bytes missing or wrong", ["kind"]
+)
 logger = logging.getLogger(__name__)
 
 
@@ -125,5 +130,6 @@ def _forget_pages(descriptor: int) -> None:
 
 
 def _damaged(wanted: Wanted, why: str) -> MediaDamaged:
+    _DAMAGED.labels(wanted.key.partition("/")[0]).inc()
     logger.error("damaged blob %s: %s", wanted.key, why)
     return MediaDamaged()

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import stat
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -165,7 +165,11 @@ class LocalStaging:
 
     async def discard_abandoned(self) -> int:
         """Remove what processes that are no more left behind; how many files that were."""
-        return await self._disk.run(_discard_abandoned, self._own_folder.parent)
+        return await self._disk.run(_discard_abandoned, self._own_folder.parent, remove=_remove)
+
+    async def count_abandoned(self) -> int:
+        """How many files `discard_abandoned` would remove."""
+        return await self._disk.run(_discard_abandoned, self._own_folder.parent, remove=_count)
 
     async def check(self) -> None:
         """Raise StorageFull or StorageUnavailable if nothing can be staged right now."""
@@ -235,12 +239,12 @@ def _try_lock(folder: Path) -> int | None:
     return None
 
 
-def _discard_abandoned(staging: Path) -> int:
+def _discard_abandoned(staging: Path, *, remove: Callable[[Path], int]) -> int:
     folders = [path for path in staging.iterdir() if _OWN_FOLDER.fullmatch(path.name)]
-    return sum(_discard_if_abandoned(folder) for folder in folders)
+    return sum(_discard_if_abandoned(folder, remove) for folder in folders)
 
 
-def _discard_if_abandoned(folder: Path) -> int:
+def _discard_if_abandoned(folder: Path, remove: Callable[[Path], int]) -> int:
     try:
         lock = _try_lock(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -248,9 +252,13 @@ def _discard_if_abandoned(folder: Path) -> int:
     if lock is None:
         return 0
     try:
-        return _remove(folder)
+        return remove(folder)
     finally:
         os.close(lock)
+
+
+def _count(folder: Path) -> int:
+    return sum(path.name != _LOCK for path in folder.iterdir())
 
 
 def _remove(folder: Path) -> int:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from media_service.core.blobs import is_of_deletion, key_named, labelled_at, parse_key
+from media_service.core.blobs import is_of_deletion, key_named, labelled_at, parse_key, source_of
 from media_service.core.media import Sha256
 from media_service.infra.blobs.disk import Disk
 
@@ -80,9 +80,7 @@ class LocalTrash:
     async def discard(self, source: Sha256) -> int:
         """Remove the original of this hash, and its renditions."""
         found = await self._disk.run(self._list)
-        return await self._remove(
-            each for each in found if (parse_key(each.key) or ("",))[0] == source
-        )
+        return await self._remove(each for each in found if source_of(each.key) == source)
 
     async def finish(self, keys: Iterable[str], *, label: str) -> None:
         """Remove these, and make sure that they don't come back where they were."""

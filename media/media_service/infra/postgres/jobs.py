@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 
 import orjson
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from media_service.core.jobs import Urgency
 from media_service.core.media import Media, MediaId
 from media_service.infra.postgres.errors import translated
+from media_service.infra.postgres.media import MEDIA_COLUMNS, media_from_row
 from media_service.infra.postgres.types import Executor
 
 DEVELOPING_QUEUE = "developing"
@@ -89,3 +91,26 @@ class PostgresJobs:
                 "where args ->> 'media_id' = $1 and status = 'failed'",
                 media_id,
             )
+
+    async def forgotten(
+        self, before: datetime, *, after: MediaId | None = None, limit: int
+    ) -> list[Media]:
+        """Media that wait for a job that does not exist, in the order of their ids."""
+        with translated():
+            rows = await self._executor.fetch(
+                f"""
+                select {MEDIA_COLUMNS} from media
+                where deleted_at is null and ($2::uuid is null or id > $2)
+                    and (status in ('pending', 'processing') and updated_at < $1
+                        and not exists (select from procrastinate_jobs
+                            where status in ('todo', 'doing')
+                                and args ->> 'media_id' = media.id::text)
+                        or failure_code = 'media_damaged' and not exists (select from blobs
+                            where blobs.sha256 = media.sha256 and damaged_at is not null))
+                order by id limit $3
+                """,
+                before,
+                after,
+                limit,
+            )
+        return [media_from_row(row) for row in rows]

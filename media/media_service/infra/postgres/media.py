@@ -30,7 +30,7 @@ from media_service.infra.postgres.types import Executor
 CHANGED_CHANNEL = "mediad_media_changed"
 """NOTIFY carries the id of each medium whose row changed, at commit."""
 
-_COLUMNS = (
+MEDIA_COLUMNS = (
     "id, owner, purpose, media_type, filename, content_type, size_bytes, sha256, width, height, "
     "duration_ms, blurhash, visibility, status, failure_code, options, renditions, "
     "policy_version, revision, idempotency_key, deduplicated, created_at, updated_at, "
@@ -48,20 +48,20 @@ class PostgresMedia:
         """Those that are there."""
         with translated():
             rows = await self._executor.fetch(
-                f"select {_COLUMNS} from media where id = any($1)", ids
+                f"select {MEDIA_COLUMNS} from media where id = any($1)", ids
             )
-        return {media.id: media for media in map(_from_row, rows)}
+        return {media.id: media for media in map(media_from_row, rows)}
 
     async def find_by_idempotency_key(self, owner: UserId, key: str) -> Media | None:
         """The medium this owner uploaded under this key, unless it was deleted."""
         with translated():
             row = await self._executor.fetchrow(
-                f"select {_COLUMNS} from media where owner = $1 and idempotency_key = $2 "
+                f"select {MEDIA_COLUMNS} from media where owner = $1 and idempotency_key = $2 "
                 "and idempotency_key <> '' and deleted_at is null",
                 owner,
                 key,
             )
-        return _from_row(row) if row else None
+        return media_from_row(row) if row else None
 
     async def insert(self, media: Media) -> None:
         """Add a row. Raises IdempotencyKeyReused if owner and key are taken."""
@@ -69,7 +69,7 @@ class PostgresMedia:
         places = ", ".join(f"${n}" for n in range(1, len(values) + 1))
         with translated():
             await self._executor.execute(
-                f"insert into media ({_COLUMNS}) values ({places})", *values
+                f"insert into media ({MEDIA_COLUMNS}) values ({places})", *values
             )
 
     async def update(self, media: Media, *, revision: int) -> bool:
@@ -107,16 +107,71 @@ class PostgresMedia:
             )
         return bool(changed)
 
-    async def expired(self, now: datetime, *, limit: int) -> list[Media]:
-        """Media past their expiry that are not deleted yet."""
+    async def expired(
+        self, now: datetime, *, limit: int, after: Media | None = None
+    ) -> list[Media]:
+        """Media past their expiry that are not deleted yet, oldest first, those that come after."""
+        return await self._select(
+            "expires_at <= $1 and deleted_at is null "
+            "and ($2::timestamptz is null or (expires_at, id) > ($2, $3)) "
+            "order by expires_at, id limit $4",
+            now,
+            after and after.expires_at,
+            after and after.id,
+            limit,
+        )
+
+    async def holding(self, sha256: Sha256, *, limit: int) -> list[Media]:
+        """Media of this content that are not deleted."""
+        return await self._select(
+            "sha256 = $1 and deleted_at is null limit $2", bytes.fromhex(sha256), limit
+        )
+
+    async def failed(self, sha256: Sha256, *, code: str, limit: int) -> list[Media]:
+        """Media of this content that are FAILED with this code, and not deleted."""
+        return await self._select(
+            "sha256 = $1 and deleted_at is null and status = 'failed' and failure_code = $2 "
+            "limit $3",
+            bytes.fromhex(sha256),
+            code,
+            limit,
+        )
+
+    async def owned_by(
+        self, owner: UserId, *, after: MediaId | None = None, limit: int
+    ) -> list[Media]:
+        """The owner's media, deleted ones too, in the order of their ids, those that come after."""
+        return await self._select(
+            "owner = $1 and ($2::uuid is null or id > $2) order by id limit $3",
+            owner,
+            after,
+            limit,
+        )
+
+    async def remove(self, ids: Sequence[MediaId]) -> None:
+        """Remove the rows of media that are deleted, for good."""
         with translated():
-            rows = await self._executor.fetch(
-                f"select {_COLUMNS} from media where expires_at <= $1 and deleted_at is null "
-                "order by expires_at limit $2",
-                now,
+            await self._executor.execute(
+                "delete from media where id = any($1) and deleted_at is not null", ids
+            )
+
+    async def remove_deleted(self, before: datetime, *, limit: int) -> int:
+        """Remove rows of media deleted before this moment, for good; how many."""
+        with translated():
+            removed = await self._executor.fetch(
+                "delete from media where id in (select id from media where deleted_at <= $1 "
+                "order by deleted_at limit $2) returning id",
+                before,
                 limit,
             )
-        return [_from_row(row) for row in rows]
+        return len(removed)
+
+    async def _select(self, condition: str, *values: object) -> list[Media]:
+        with translated():
+            rows = await self._executor.fetch(
+                f"select {MEDIA_COLUMNS} from media where {condition}", *values
+            )
+        return [media_from_row(row) for row in rows]
 
 
 def _options(media: Media) -> str | None:
@@ -128,7 +183,7 @@ def _renditions(media: Media) -> str:
 
 
 def _to_row(media: Media) -> tuple[object, ...]:
-    """The values of `_COLUMNS`, in order."""
+    """The values of `MEDIA_COLUMNS`, in order."""
     return (
         media.id,
         media.owner,
@@ -158,7 +213,8 @@ def _to_row(media: Media) -> tuple[object, ...]:
     )
 
 
-def _from_row(row: asyncpg.Record) -> Media:
+def media_from_row(row: asyncpg.Record) -> Media:
+    """The medium in a row of `MEDIA_COLUMNS`."""
     values = dict(row)
     options = values.pop("options")
     renditions = orjson.loads(values.pop("renditions"))

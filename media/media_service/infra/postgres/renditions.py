@@ -64,6 +64,17 @@ class PostgresRenditions:
                 [_to_row(rendition) for rendition in renditions],
             )
 
+    async def forget(self, renditions: Sequence[StoredRendition]) -> None:
+        """Remove their rows, unless they were replaced meanwhile."""
+        with translated():
+            await self._executor.executemany(
+                "delete from renditions where source = $1 and recipe_key = $2 and checksum = $3",
+                [
+                    (bytes.fromhex(r.source), r.recipe_key, bytes.fromhex(r.checksum))
+                    for r in renditions
+                ],
+            )
+
 
 def _to_row(rendition: StoredRendition) -> tuple[object, ...]:
     return (
