@@ -102,9 +102,8 @@ async def _attach_worker(
     stack: AsyncExitStack, settings: Settings, opened: Opened, tracing: Tracing
 ) -> None:
     service = opened.service
-    await stack.enter_async_context(
-        do_duties(duties(service, scrub_days=settings.scrub_days), processes=service.processes)
-    )
+    owed = duties(service, scrub_days=settings.scrub_days)
+    await stack.enter_async_context(do_duties(owed, processes=service.processes))
     await stack.enter_async_context(measure_queue(service.queueing))
     worker = WorkerSettings(
         database_url=opened.database_url,

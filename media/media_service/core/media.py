@@ -119,7 +119,7 @@ class Media:
         return dataclasses.replace(self, status=status, failure_code=failure_code, updated_at=now)
 
     def deleted(self, now: datetime) -> Media:
-        """The same, deleted: CANCELLED if its work was not done."""
+        """The same, deleted: CANCELLED if its work was not done, and without what was in it."""
         status = ProcessingStatus.CANCELLED if self.is_unfinished else self.status
         return dataclasses.replace(
             self,
