@@ -193,7 +193,7 @@ async def open_media_service(
             service=service,
             database_url=database_url,
             connection_name=name,
-            checks={"database": database.check, "storage": _storage_check(staging, blobs)},
+            checks={"database": database.check, "storage": _storage_check(staging, opened_blobs)},
             decoders=lambda: _decoders(codecs, cells),
         )
 

@@ -84,6 +84,7 @@ class FaultyS3:
         self.server = server
         self.faults: dict[str, tuple[Fault, int]] = {}
         self.seen: Counter[str] = Counter()
+        self.given_bytes = 0
         self._late: list[_Request] = []
         self._held: set[asyncio.Task[None]] = set()
 
@@ -128,7 +129,9 @@ class FaultyS3:
             self.faults[operation] = (fault, times - 1)
             await self._go_wrong(fault, request, writer)
         else:
-            writer.write(await self._forward(request))
+            answer = await self._forward(request)
+            self.given_bytes += len(answer)
+            writer.write(answer)
         await writer.drain()
 
     async def _go_wrong(

@@ -78,9 +78,10 @@ async def in_s3(
     *,
     sizes: Sizes | None = None,
     patience: Patience | None = None,
+    prefix: str = "",
 ) -> AsyncIterator[Storage]:
     """Under a prefix of its own in the bucket; `server` may be what stands before it."""
-    prefix = f"{secrets.token_hex(8)}/"
+    prefix = prefix or f"{secrets.token_hex(8)}/"
     behind = sync_client(server)
 
     def lay(key: str, content: bytes | None) -> None:
