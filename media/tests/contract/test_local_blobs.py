@@ -7,6 +7,7 @@ import contextlib
 import re
 import shutil
 import stat
+from array import array
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from fakes.storages import (
     LARGE,
     SMALL,
     Stored,
+    copied,
     delete,
     on_local_disk,
     put,
@@ -28,7 +30,15 @@ from media_service.core.blobs import original_key
 from media_service.core.errors import MediaDamaged, StorageUnavailable
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import open_local_staging
-from media_service.infra.blobs.verified import RecentBytes, Stamp, Verdicts, Wanted
+from media_service.infra.blobs.verified import (
+    PIECE_BYTES,
+    RecentBytes,
+    Stamp,
+    Verdicts,
+    Wanted,
+)
+
+PIECES = array("I", [1, 2, 3])
 
 
 @contextlib.asynccontextmanager
@@ -240,8 +250,50 @@ async def test_a_large_blob_is_hashed_once(tmp_path: Path) -> None:
             await asyncio.gather(*(read(storage, stored, 0, 1000) for _ in range(5)))
             costs.append(read_from_files() - before)
 
-    assert LARGE <= costs[0] < LARGE + 100_000
-    assert max(costs[1:]) < 100_000
+    pieces = 5 * PIECE_BYTES + 100_000
+    assert LARGE <= costs[0] < LARGE + pieces
+    assert max(costs[1:]) < pieces
+
+
+def flip(file: Path, *, at: int) -> None:
+    """One bit of the file is another from now on."""
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    with file.open("r+b") as opened:
+        opened.write(content)
+
+
+async def test_rot_that_leaves_no_trace_on_the_file_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = some_bytes(LARGE)
+    async with on_local_disk(tmp_path) as storage:
+        stored = await put(storage, content)
+        same = Stamp(1, 2, 3, 4, 5)
+        monkeypatch.setattr(Stamp, "of", classmethod(lambda *_: same))
+        await read(storage, stored, 0, LARGE)
+        flip(tmp_path / stored.key, at=PIECE_BYTES + 5)
+
+        assert await read(storage, stored, 10, 1000) == content[10:1010]
+        for start, length in ((PIECE_BYTES, 1), (PIECE_BYTES - 5, 9), (0, LARGE)):
+            with pytest.raises(MediaDamaged):
+                await read(storage, stored, start, length)
+
+
+async def test_what_others_will_read_is_hashed_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = some_bytes(LARGE)
+    async with on_local_disk(tmp_path) as storage:
+        stored = await put(storage, content)
+        same = Stamp(1, 2, 3, 4, 5)
+        monkeypatch.setattr(Stamp, "of", classmethod(lambda *_: same))
+        await read(storage, stored, 0, LARGE)
+        flip(tmp_path / stored.key, at=0)
+
+        with pytest.raises(MediaDamaged):
+            async with copied(storage, stored):
+                pass
 
 
 def test_nothing_is_believed_for_longer_than_an_hour() -> None:
@@ -252,15 +304,15 @@ def test_nothing_is_believed_for_longer_than_an_hour() -> None:
         Verdicts(max_entries=10, clock=lambda: now),
     )
     recent.remember(wanted, b"x", drops=recent.drops)
-    verdicts.remember(wanted, stamp)
+    verdicts.remember(wanted, stamp, PIECES)
 
     now = 3599.0
     assert recent.get(wanted) is not None
-    assert verdicts.is_right(wanted, stamp)
+    assert verdicts.pieces(wanted, stamp) == PIECES
 
     now = 3601.0
     assert recent.get(wanted) is None
-    assert not verdicts.is_right(wanted, stamp)
+    assert not verdicts.pieces(wanted, stamp)
 
 
 def test_what_was_read_before_a_drop_is_not_remembered() -> None:
@@ -278,11 +330,11 @@ def test_verdicts_are_bounded_and_name_the_file() -> None:
     wanted = Wanted("key", 1, sha256_of(b"x"))
     stamps = [Stamp(1, inode, 3, 4, 5) for inode in range(3)]
     for stamp in stamps:
-        verdicts.remember(wanted, stamp)
+        verdicts.remember(wanted, stamp, PIECES)
 
-    assert [verdicts.is_right(wanted, stamp) for stamp in stamps] == [False, True, True]
-    assert not verdicts.is_right(Wanted("key", 1, sha256_of(b"y")), stamps[2])
-    assert not verdicts.is_right(Wanted("other", 1, wanted.sha256), stamps[2])
+    assert [verdicts.pieces(wanted, stamp) for stamp in stamps] == [None, PIECES, PIECES]
+    assert not verdicts.pieces(Wanted("key", 1, sha256_of(b"y")), stamps[2])
+    assert not verdicts.pieces(Wanted("other", 1, wanted.sha256), stamps[2])
 
 
 async def test_a_disk_that_is_not_mounted_is_unavailable_and_not_damaged(tmp_path: Path) -> None:

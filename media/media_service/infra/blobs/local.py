@@ -98,8 +98,8 @@ class LocalBlobs:
 
     @asynccontextmanager
     async def local_copy(self, key: str, *, size_bytes: int, sha256: Sha256) -> AsyncIterator[Path]:
-        """The very file, checked as by `open` but never from memory; to read only."""
-        async with self._large(Wanted(key, size_bytes, sha256)):
+        """The very file, all of it hashed now: others read it, unchecked; to read only."""
+        async with self._large(Wanted(key, size_bytes, sha256), is_trusting=False):
             yield self._path(key)
 
     async def check(self, key: str, *, size_bytes: int, sha256: Sha256) -> None:
@@ -192,11 +192,11 @@ class LocalBlobs:
             return self._recent.remember(wanted, content, drops=drops)
 
     @asynccontextmanager
-    async def _large(self, wanted: Wanted) -> AsyncIterator[LargeFile]:
+    async def _large(self, wanted: Wanted, *, is_trusting: bool = True) -> AsyncIterator[LargeFile]:
         file = LargeFile(self._disk, verdicts=self._verdicts)
         try:
             async with self._turn(wanted.key):
-                await file.open(self._path(wanted.key), wanted)
+                await file.open(self._path(wanted.key), wanted, is_trusting=is_trusting)
             yield file
         finally:
             file.close()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import zlib
+from array import array
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from prometheus_client import Counter
 
 from media_service.core.errors import MediaDamaged
-from media_service.infra.blobs.disk import Disk, hash_bytes
+from media_service.core.media import Sha256
+from media_service.infra.blobs.disk import Disk
 from media_service.infra.blobs.verified import PIECE_BYTES, Stamp, Verdicts, Wanted, check_range
 
 _HASHED_AT_ONCE_BYTES = 8 * 1024 * 1024
@@ -42,24 +45,27 @@ class LargeFile:
         self._disk = disk
         self._verdicts = verdicts
         self._descriptor = _NOT_OPEN
-        self._size_bytes = 0
+        self._wanted = Wanted("", 0, Sha256(""))
+        self._pieces: array[int] = array("I")
 
     @property
     def size_bytes(self) -> int:
         """How many bytes there are."""
-        return self._size_bytes
+        return self._wanted.size_bytes
 
-    async def open(self, path: Path, wanted: Wanted) -> None:
+    async def open(self, path: Path, wanted: Wanted, *, is_trusting: bool = True) -> None:
         """Open the file and hash it, unless it was not touched since it was hashed last.
 
         Raises MediaDamaged, StorageUnavailable. Whatever happens, `close` it.
         """
         stamp = await self._disk.run(self._open, path, wanted)
-        if self._verdicts.is_right(wanted, stamp):
+        known = self._verdicts.pieces(wanted, stamp) if is_trusting else None
+        if known is not None:
+            self._pieces = known
             return
-        await self._hash(wanted)
+        await self._verify(wanted)
         if stamp == Stamp.of(self._descriptor):
-            self._verdicts.remember(wanted, stamp)
+            self._verdicts.remember(wanted, stamp, self._pieces)
 
     async def check(self, path: Path, wanted: Wanted) -> None:
         """Hash what lies on the disk, and not what the kernel remembers of it.
@@ -68,14 +74,14 @@ class LargeFile:
         """
         await self._disk.run(self._open, path, wanted)
         await self._disk.run(_forget_pages, self._descriptor)
-        await self._hash(wanted)
+        await self._verify(wanted)
 
-    async def _hash(self, wanted: Wanted) -> None:
+    async def _verify(self, wanted: Wanted) -> None:
         hasher = hashlib.sha256()
         # In steps, so that a few large files don't keep all threads from the small ones.
         for start in range(0, wanted.size_bytes, _HASHED_AT_ONCE_BYTES):
             end = min(start + _HASHED_AT_ONCE_BYTES, wanted.size_bytes)
-            await self._disk.run(hash_bytes, self._descriptor, hasher, start=start, end=end)
+            self._pieces += await self._disk.run(self._hash, hasher, start, end)
         if hasher.hexdigest() != wanted.sha256:
             raise _damaged(wanted, "its hash is another")
 
@@ -86,14 +92,16 @@ class LargeFile:
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`, in pieces of at most 256 KB.
 
-        Raises MediaDamaged if the file was cut short meanwhile, StorageUnavailable.
+        Raises MediaDamaged if the file changed meanwhile, StorageUnavailable.
         """
-        end = check_range(start, length, size_bytes=self._size_bytes)
+        end = check_range(start, length, size_bytes=self.size_bytes)
         while start < end:
-            size = min(PIECE_BYTES, end - start)
-            piece = await self._disk.run(os.pread, self._descriptor, size, start)
-            if not piece:
-                raise MediaDamaged
+            number, offset = divmod(start, PIECE_BYTES)
+            piece = await self._disk.run(self._piece, number)
+            if piece is None:
+                self._verdicts.drop(self._wanted.key)
+                raise _damaged(self._wanted, "it changed since it was hashed")
+            piece = piece[offset : offset + end - start]
             yield piece
             start += len(piece)
 
@@ -105,8 +113,23 @@ class LargeFile:
 
     def _open(self, path: Path, wanted: Wanted) -> Stamp:
         self._descriptor = _open(path, wanted)
-        self._size_bytes = wanted.size_bytes
+        self._wanted = wanted
         return Stamp.of(self._descriptor)
+
+    def _hash(self, hasher: hashlib._Hash, start: int, end: int) -> array[int]:
+        """Hash the bytes from `start` up to `end`; the checksums of their pieces."""
+        checksums = array("I")
+        for at in range(start, end, PIECE_BYTES):
+            piece = os.pread(self._descriptor, min(PIECE_BYTES, end - at), at)
+            hasher.update(piece)
+            checksums.append(zlib.crc32(piece))
+        return checksums
+
+    def _piece(self, number: int) -> bytes | None:
+        """One piece, if it is what it was when the whole was right."""
+        start = number * PIECE_BYTES
+        piece = os.pread(self._descriptor, min(PIECE_BYTES, self.size_bytes - start), start)
+        return piece if zlib.crc32(piece) == self._pieces[number] else None
 
 
 def _open(path: Path, wanted: Wanted) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from array import array
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Self
@@ -127,22 +128,27 @@ class Stamp(NamedTuple):
 
 
 class Verdicts:
-    """Files whose bytes were hashed and found right, for at most an hour."""
+    """Files whose bytes were hashed and found right, for at most an hour; their pieces' checksums.
+
+    A disk that rots changes no stamp, so each piece is compared with its own when it is read.
+    """
 
     def __init__(self, *, max_entries: int, clock: Callable[[], float]) -> None:
         self._max_entries = max_entries
         self._clock = clock
-        self._right: OrderedDict[tuple[str, Stamp], tuple[Sha256, float]] = OrderedDict()
+        self._right: OrderedDict[tuple[str, Stamp], tuple[Sha256, float, array[int]]] = (
+            OrderedDict()
+        )
 
-    def is_right(self, wanted: Wanted, stamp: Stamp) -> bool:
-        """Whether this very file was found to hold what is wanted."""
-        sha256, until = self._right.get((wanted.key, stamp), ("", 0.0))
-        return sha256 == wanted.sha256 and self._clock() <= until
+    def pieces(self, wanted: Wanted, stamp: Stamp) -> array[int] | None:
+        """The checksums of this very file's pieces, if it was found to hold what is wanted."""
+        sha256, until, pieces = self._right.get((wanted.key, stamp), ("", 0.0, None))
+        return pieces if sha256 == wanted.sha256 and self._clock() <= until else None
 
-    def remember(self, wanted: Wanted, stamp: Stamp) -> None:
-        """Note that the file holds what is wanted."""
+    def remember(self, wanted: Wanted, stamp: Stamp, pieces: array[int]) -> None:
+        """Note that the file holds what is wanted, in pieces with these checksums."""
         entry = (wanted.key, stamp)
-        self._right[entry] = (wanted.sha256, self._clock() + _TRUSTED_SECONDS)
+        self._right[entry] = (wanted.sha256, self._clock() + _TRUSTED_SECONDS, pieces)
         self._right.move_to_end(entry)
         if len(self._right) > self._max_entries:
             self._right.popitem(last=False)

@@ -37,8 +37,9 @@ _GONE = (
 )
 _SERVER_SETTINGS = {
     "timezone": "UTC",
-    # A transaction idles while a cell decodes, under locks that must hold until it is done.
-    "idle_in_transaction_session_timeout": "0",
+    # A transaction idles while a cell decodes, under locks that must hold until it is done; one
+    # that idles for longer belongs to a process that hangs, and others wait for its locks.
+    "idle_in_transaction_session_timeout": "2min",
 }
 
 
