@@ -212,6 +212,26 @@ class MediaApi(abc.ABC):
         request = pb.GetMediaRequest(media_id=_convert.text(media_id))
         return await self._ask(_transport.GET_MEDIA, request, _convert.media)
 
+    async def get_uploaded_media(self, idempotency_key: str, *, user_id: str) -> Media:
+        """What the user uploaded under this key, if the answer never arrived.
+
+        Raises MediaNotFound, InvalidUserId.
+
+        >>> stored = await media.upload_media(
+        ...     picture, filename="a.png", user_id="alice", purpose=Purpose.STORY,
+        ...     idempotency_key="one",
+        ... )
+        >>> found = await media.get_uploaded_media("one", user_id="alice")
+        >>> found.media_id == stored.media_id
+        True
+        """
+        if not idempotency_key:
+            raise ValueError("without a key there is nothing to find")
+        request = pb.GetMediaRequest(
+            user_id=_convert.text(user_id), idempotency_key=idempotency_key
+        )
+        return await self._ask(_transport.GET_MEDIA, request, _convert.media)
+
     async def delete_media(self, media_id: str, *, user_id: str) -> None:
         """Delete a medium for good; deleting twice is no error to its owner.
 

@@ -14,6 +14,7 @@ from embedded_servers.postgres import open_postgres
 from media_client import TLS, MediaApi, MediaClient
 
 from user_service.accounts import Accounts
+from user_service.attempts import Attempts, tidy_now_and_then
 from user_service.config import Settings, SettingsRefused
 from user_service.deletions import Deletions, work_off_deletions
 from user_service.housekeeping import Housekeeping, sweep_now_and_then
@@ -33,7 +34,8 @@ from user_service.passwords import open_passwords
 from user_service.pictures import Pictures
 from user_service.ports import Allowance
 from user_service.postgres.accounts import PostgresAccounts
-from user_service.postgres.database import open_database
+from user_service.postgres.attempts import PostgresAttempts
+from user_service.postgres.database import PostgresDatabase, open_database
 from user_service.postgres.deletions import PostgresDeletions
 from user_service.postgres.migrations import migrate
 from user_service.postgres.profiles import PostgresProfiles
@@ -99,8 +101,6 @@ async def open_user_service(
         sessions, profile_rows = PostgresSessions(database), PostgresProfiles(database)
         throttles, deletion_rows = PostgresThrottles(database), PostgresDeletions(database)
         throttling = Throttling(throttles, _allowances(settings))
-        deletions = Deletions(rows=deletion_rows, media=media)
-        pictures = Pictures(media=media, profiles=profile_rows, deletions=deletions)
         accounts = Accounts(
             accounts=PostgresAccounts(database),
             sessions=sessions,
@@ -113,19 +113,35 @@ async def open_user_service(
             accounts=accounts,
             identifying=Identifying(verifier=verifier, sessions=sessions, clock=now),
             profiles=Profiles(profile_rows),
-            pictures=pictures,
+            pictures=await _open_pictures(stack, settings, database, media),
             throttling=throttling,
         )
         housekeeping = Housekeeping(
             sessions=sessions, throttles=throttles, deletions=deletion_rows, clock=now
         )
-        await enter(work_off_deletions(deletions))
         await enter(sweep_now_and_then(housekeeping))
         yield Opened(
             service=service,
             checks={"database": database.check},
             spool_folder=_spool_folder(settings),
         )
+
+
+async def _open_pictures(
+    stack: AsyncExitStack, settings: Settings, database: PostgresDatabase, media: MediaOverGrpc
+) -> Pictures:
+    """The pictures, and what works off what they leave."""
+    profiles = PostgresProfiles(database)
+    deletions = Deletions(rows=PostgresDeletions(database), media=media)
+    attempts = Attempts(
+        rows=PostgresAttempts(database),
+        media=media,
+        profiles=profiles,
+        due_in=timedelta(seconds=settings.abandoned_seconds),
+    )
+    await stack.enter_async_context(work_off_deletions(deletions))
+    await stack.enter_async_context(tidy_now_and_then(attempts))
+    return Pictures(media=media, profiles=profiles, attempts=attempts, deletions=deletions)
 
 
 def media_client_of(settings: Settings) -> MediaClient:

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     registrations_per_address: PositiveInt = Field(100, description="in an hour")
     uploads_per_user: PositiveInt = Field(60, description="in a minute")
     uploads_at_once: PositiveInt = Field(256, description="in this process")
+    abandoned_seconds: Annotated[float, Field(gt=0)] = Field(
+        900, description="An upload nobody saw the end of is looked into after this long"
+    )
     upload_idle_seconds: PositiveFloat = Field(30, description="no byte for so long ends it")
     upload_least_bytes_per_second: PositiveInt = Field(8192, description="on average")
     log_format: str = Field("auto", pattern="auto|json|text", description="auto, json, text")

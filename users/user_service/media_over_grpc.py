@@ -79,6 +79,12 @@ class MediaOverGrpc:
         with _translated():
             return _details(await self._client.get_media(media_id))
 
+    async def find_uploaded(self, user_id: UserId, *, idempotency_key: str) -> MediaId:
+        """What this user uploaded under this key. Raises MediaNotFound."""
+        with _translated():
+            found = await self._client.get_uploaded_media(idempotency_key, user_id=user_id)
+            return _media_id(found.media_id)
+
     async def delete(self, media_id: MediaId, *, user_id: UserId) -> None:
         """Delete a medium of this user; twice is no error. Raises MediaNotFound, NotTheOwner."""
         with _translated():

@@ -2,7 +2,7 @@
 
 The new picture stands before the old one goes: upload, then one transaction that puts it into the
 profile and notes the old one for deletion, then the deletion, repeated until it is done. Whatever
-fails or dies in between, the profile has a picture that is there.
+fails or dies in between, the profile has a picture that is there, and no medium is left behind.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from user_service.attempts import Attempts
 from user_service.deletions import Deletions
 from user_service.errors import MediaNotFound, Unavailable, UserError
 from user_service.ports import MediaDetails, MediaPort, ProfileRows
@@ -28,8 +29,16 @@ log = structlog.get_logger()
 class Pictures:
     """What can be done with the pictures of a profile."""
 
-    def __init__(self, *, media: MediaPort, profiles: ProfileRows, deletions: Deletions) -> None:
+    def __init__(
+        self,
+        *,
+        media: MediaPort,
+        profiles: ProfileRows,
+        attempts: Attempts,
+        deletions: Deletions,
+    ) -> None:
         self._media = media
+        self._attempts = attempts
         self._profiles = profiles
         self._deletions = deletions
         self._discarding: set[asyncio.Task[None]] = set()
@@ -42,14 +51,15 @@ class Pictures:
         If it fails the profile is as it was. Raises what MediaPort.upload raises,
         PictureSuperseded, DatabaseUnavailable.
         """
-        picture = await self._media.upload(
-            file, slot=slot, user_id=user_id, idempotency_key=idempotency_key
-        )
-        try:
-            replaced = await self._profiles.put(user_id, slot, picture)
-        except Unavailable:
-            self._discard_later(user_id, picture.media_id)
-            raise
+        async with self._attempts.noted(user_id, idempotency_key):
+            picture = await self._media.upload(
+                file, slot=slot, user_id=user_id, idempotency_key=idempotency_key
+            )
+            try:
+                replaced = await self._profiles.put(user_id, slot, picture)
+            except Unavailable:
+                self._discard_later(user_id, picture.media_id)
+                raise
         if replaced is not None:
             await self._deletions.hurry(replaced)
         return picture

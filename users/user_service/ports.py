@@ -16,6 +16,7 @@ from user_service.records import (
     Session,
     Slot,
     Thumbnail,
+    UploadAttempt,
     UserId,
 )
 from user_service.spools import SpooledFile
@@ -136,6 +137,21 @@ class DeletionRows(Protocol):
         """Forget those that were done a day ago."""
 
 
+class AttemptRows(Protocol):
+    """The uploads that were begun and whose end nobody has seen yet."""
+
+    async def begin(
+        self, user_id: UserId, idempotency_key: str, *, due_in: timedelta
+    ) -> UploadAttempt:
+        """Note an attempt; it takes the place of an earlier one with the same key."""
+
+    async def claim(self) -> UploadAttempt | None:
+        """One that is due, which nobody else is given for a minute; None if there is none."""
+
+    async def end(self, attempt: UploadAttempt) -> None:
+        """Forget it, unless another has taken its place."""
+
+
 class MediaPort(Protocol):
     """The media service.
 
@@ -153,6 +169,9 @@ class MediaPort(Protocol):
 
     async def get(self, media_id: MediaId) -> MediaDetails:
         """What is known of a medium. Raises MediaNotFound."""
+
+    async def find_uploaded(self, user_id: UserId, *, idempotency_key: str) -> MediaId:
+        """What this user uploaded under this key. Raises MediaNotFound."""
 
     async def delete(self, media_id: MediaId, *, user_id: UserId) -> None:
         """Delete a medium of this user; twice is no error. Raises MediaNotFound, NotTheOwner."""

@@ -94,6 +94,15 @@ class Profile:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UploadAttempt:
+    """An upload that was begun. `begun_at` tells it from a later one with the same key."""
+
+    user_id: UserId
+    idempotency_key: str
+    begun_at: datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PendingDeletion:
     """A medium that no profile holds any more and that the media service still has."""
 

@@ -193,7 +193,18 @@ class InMemoryMedia:
         return row
 
     def _get(self, request: pb.GetMediaRequest) -> pb.MediaResponse:
-        return self._found(request.media_id).media_response(self._clock())
+        media_id = request.media_id
+        if request.idempotency_key and not media_id:
+            check_user(request.user_id)
+            media_id = self._uploaded(request.user_id, request.idempotency_key)
+        return self._found(media_id).media_response(self._clock())
+
+    def _uploaded(self, user_id: str, idempotency_key: str) -> str:
+        named = (user_id, idempotency_key)
+        for row in self._rows.values():
+            if (row.owner, row.idempotency_key) == named and not row.is_gone(self._clock()):
+                return row.id
+        raise errors.MediaNotFound
 
     def _delete(self, request: pb.DeleteMediaRequest) -> pb.DeleteMediaResponse:
         check_user(request.user_id)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from media_service.core.errors import MediaNotFound
-from media_service.core.media import Media, MediaId
+from media_service.core.media import Media, MediaId, UserId
 from media_service.core.ports import Cache, Clock, Database
 
 Found = dict[MediaId, Media | None]
@@ -27,6 +27,14 @@ class Reading:
         if media_id not in found:
             found = await self._load([media_id])
         media = found[media_id]
+        if media is None or media.is_gone(self._clock()):
+            raise MediaNotFound
+        return media
+
+    async def get_uploaded(self, owner: UserId, *, idempotency_key: str) -> Media:
+        """What the owner uploaded under this key. Raises MediaNotFound."""
+        rows = self._database.latest.media
+        media = await rows.find_by_idempotency_key(owner, idempotency_key)
         if media is None or media.is_gone(self._clock()):
             raise MediaNotFound
         return media

@@ -7,7 +7,8 @@ import pytest
 from fakes.clock import SettableClock
 from fakes.in_memory_cache import InMemoryCache
 from fakes.in_memory_database import InMemoryDatabase
-from fakes.samples import NOON, a_media
+from fakes.samples import BOB, NOON, a_media
+from fakes.service import fake_service
 from media_service.core.errors import DatabaseUnavailable, MediaNotFound
 from media_service.core.media import Media, new_media_id
 from media_service.core.reading import Reading
@@ -203,3 +204,18 @@ async def test_a_cache_that_is_away_is_done_without(library: Library) -> None:
     assert await library.reading.get(media.id) == media
     assert await library.reading.get(media.id) == media
     assert library.reads == 2
+
+
+async def test_an_upload_is_found_by_its_key_until_it_is_deleted() -> None:
+    fake = fake_service()
+    media = await fake.upload(idempotency_key="once")
+    reading = fake.service.reading
+
+    found = await reading.get_uploaded(media.owner, idempotency_key="once")
+    assert found.id == media.id
+    for owner, key in ((BOB, "once"), (media.owner, "twice"), (media.owner, "")):
+        with pytest.raises(MediaNotFound):
+            await reading.get_uploaded(owner, idempotency_key=key)
+    await fake.service.deleting.delete(media.id, user=media.owner)
+    with pytest.raises(MediaNotFound):
+        await reading.get_uploaded(media.owner, idempotency_key="once")

@@ -15,12 +15,14 @@ from user_service.errors import InvalidRefreshToken, PictureSuperseded, Username
 from user_service.ports import (
     AccountRows,
     Allowance,
+    AttemptRows,
     DeletionRows,
     ProfileRows,
     SessionRows,
     ThrottleRows,
 )
 from user_service.postgres.accounts import PostgresAccounts
+from user_service.postgres.attempts import PostgresAttempts
 from user_service.postgres.database import open_database
 from user_service.postgres.deletions import PostgresDeletions
 from user_service.postgres.profiles import PostgresProfiles
@@ -40,13 +42,21 @@ class Rows:
     throttles: ThrottleRows
     profiles: ProfileRows
     deletions: DeletionRows
+    attempts: AttemptRows
 
 
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.needs_postgres)])
 async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
     if request.param == "memory":
         kept = InMemoryRows()
-        yield Rows(kept.accounts, kept.sessions, kept.throttles, kept.profiles, kept.deletions)
+        yield Rows(
+            kept.accounts,
+            kept.sessions,
+            kept.throttles,
+            kept.profiles,
+            kept.deletions,
+            kept.attempts,
+        )
         return
     server = request.getfixturevalue("users_postgres_url")
     async with (
@@ -59,6 +69,7 @@ async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
             PostgresThrottles(database),
             PostgresProfiles(database),
             PostgresDeletions(database),
+            PostgresAttempts(database),
         )
 
 
@@ -333,3 +344,27 @@ class TestDeletions:
             claimed = await rows.deletions.claim(media_id)
         assert claimed is not None
         assert claimed.attempts == 100
+
+
+class TestAttempts:
+    async def test_one_is_claimed_when_it_is_due_and_not_again_at_once(self, rows: Rows) -> None:
+        await rows.attempts.begin(ADA.user_id, "later", due_in=timedelta(hours=1))
+        assert await rows.attempts.claim() is None
+
+        begun = await rows.attempts.begin(ADA.user_id, "now", due_in=timedelta())
+
+        assert await rows.attempts.claim() == begun
+        assert await rows.attempts.claim() is None
+
+    async def test_what_has_ended_is_not_claimed(self, rows: Rows) -> None:
+        begun = await rows.attempts.begin(ADA.user_id, "key", due_in=timedelta())
+        await rows.attempts.end(begun)
+
+        assert await rows.attempts.claim() is None
+
+    async def test_the_end_of_an_earlier_one_is_not_that_of_a_later(self, rows: Rows) -> None:
+        earlier = await rows.attempts.begin(ADA.user_id, "key", due_in=timedelta())
+        later = await rows.attempts.begin(ADA.user_id, "key", due_in=timedelta())
+        await rows.attempts.end(earlier)
+
+        assert await rows.attempts.claim() == later

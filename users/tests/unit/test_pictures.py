@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from media_client import errors as media_errors
 from media_client.testing import FakeMediaClient, sample_picture
 from user_fakes.in_memory_rows import InMemoryRows
 from user_service import errors, pictures
+from user_service.attempts import Attempts
 from user_service.deletions import Deletions
 from user_service.media_over_grpc import OURS, MediaOverGrpc, translation
 from user_service.pictures import Pictures
@@ -32,7 +34,12 @@ class House:
         media = MediaOverGrpc(client)
         self.deletions = Deletions(rows=self.rows.deletions, media=media)
         rows: ProfileRows = profiles or self.rows.profiles
-        self.pictures = Pictures(media=media, profiles=rows, deletions=self.deletions)
+        self.attempts = Attempts(
+            rows=self.rows.attempts, media=media, profiles=rows, due_in=timedelta()
+        )
+        self.pictures = Pictures(
+            media=media, profiles=rows, attempts=self.attempts, deletions=self.deletions
+        )
 
     async def put(
         self, seed: int, *, key: str = "", user: UserId = ADA, slot: Slot = Slot.PROFILE_PICTURE
@@ -269,3 +276,52 @@ def test_every_failure_of_the_client_has_one_of_ours() -> None:
         else:
             assert (ours.code, str(ours)) == (cls().code, cls().message)
     assert set(OURS) <= set(kinds)
+
+
+class Dying:
+    """Profiles of a process that dies before it has filled a slot."""
+
+    def __init__(self, rows: InMemoryRows) -> None:
+        self._rows = rows
+
+    async def put(self, *_: object) -> MediaId | None:
+        raise asyncio.CancelledError
+
+    async def discard(self, user_id: UserId, media_id: MediaId) -> None:
+        await self._rows.profiles.discard(user_id, media_id)
+
+
+async def test_what_a_dead_process_uploaded_is_let_go() -> None:
+    async with FakeMediaClient(retries=QUICK, timeout=0.5, upload_timeout=0.5) as client:
+        rows = InMemoryRows()
+        house = House(client, Dying(rows))
+        house.rows.profiles = rows.profiles
+        with pytest.raises(asyncio.CancelledError):
+            await house.put(1)
+        assert len(house.kept()) == 1
+
+        assert await house.attempts.tidy() == 1
+
+        [noted] = rows.deletions.rows
+        assert {noted} == house.kept()
+
+
+async def test_what_a_profile_holds_is_not_let_go(house: House) -> None:
+    await house.put(1, key="same")
+    await house.rows.attempts.begin(ADA, "same", due_in=timedelta())
+
+    assert await house.attempts.tidy() == 1
+
+    assert await house.rows.deletions.count() == 0
+    assert await house.attempts.tidy() == 0
+
+
+async def test_an_attempt_that_stored_nothing_is_forgotten(house: House) -> None:
+    house.faults.unavailable(times=10)
+    with pytest.raises(errors.MediaUnavailable):
+        await house.put(1)
+    house.faults.clear()
+
+    assert await house.attempts.tidy() == 1
+    assert await house.attempts.tidy() == 0
+    assert house.kept() == set()

@@ -16,6 +16,7 @@ from user_service.records import (
     Profile,
     Session,
     Slot,
+    UploadAttempt,
     UserId,
 )
 
@@ -47,6 +48,7 @@ class InMemoryRows:
         self.sessions = InMemorySessions(self.accounts)
         self.throttles = InMemoryThrottles(now)
         self.deletions = self.profiles.deletions
+        self.attempts = InMemoryAttempts(now)
 
 
 class InMemoryAccounts:
@@ -236,3 +238,34 @@ class InMemoryProfiles:
         profile = self._profile(user_id)
         pictures = (profile.profile_picture, profile.cover_photo)
         return {picture.media_id for picture in pictures if picture}
+
+
+class InMemoryAttempts:
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._begun = 0
+        self.rows: dict[tuple[UserId, str], tuple[UploadAttempt, datetime]] = {}
+
+    async def begin(
+        self, user_id: UserId, idempotency_key: str, *, due_in: timedelta
+    ) -> UploadAttempt:
+        self._begun += 1  # so that no two begin at the same moment
+        attempt = UploadAttempt(
+            user_id=user_id,
+            idempotency_key=idempotency_key,
+            begun_at=self._now() + timedelta(microseconds=self._begun),
+        )
+        self.rows[user_id, idempotency_key] = attempt, self._now() + due_in
+        return attempt
+
+    async def claim(self) -> UploadAttempt | None:
+        for name, (attempt, due_at) in self.rows.items():
+            if due_at <= self._now():
+                self.rows[name] = attempt, self._now() + timedelta(minutes=1)
+                return attempt
+        return None
+
+    async def end(self, attempt: UploadAttempt) -> None:
+        name = attempt.user_id, attempt.idempotency_key
+        if name in self.rows and self.rows[name][0] == attempt:
+            del self.rows[name]

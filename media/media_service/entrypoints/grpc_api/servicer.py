@@ -49,7 +49,12 @@ class MediaServicer:
 
     async def GetMedia(self, request: pb.GetMediaRequest, context: Context) -> bytes:
         """Tell what is known of one medium."""
-        media = await self._service.reading.get(parse_media_id(request.media_id))
+        if request.idempotency_key and not request.media_id:
+            media = await self._service.reading.get_uploaded(
+                parse_user_id(request.user_id), idempotency_key=request.idempotency_key
+            )
+        else:
+            media = await self._service.reading.get(parse_media_id(request.media_id))
         return self._answers.encoded(media)
 
     async def DeleteMedia(

@@ -1,0 +1,84 @@
+"""Uploads that a process began and did not live to end: what they left is let go.
+
+The media service may have stored a medium that no profile came to hold, and whose id nobody here
+has heard. So the key is written down before the upload, and a medium is looked for by it later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import structlog
+
+from user_service.errors import MediaNotFound, UserError
+from user_service.ports import AttemptRows, MediaPort, ProfileRows
+from user_service.records import UploadAttempt, UserId
+
+_LOOK_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Attempts:
+    """Notes uploads before they begin. `due_in` is longer than any of them may take."""
+
+    def __init__(
+        self, *, rows: AttemptRows, media: MediaPort, profiles: ProfileRows, due_in: timedelta
+    ) -> None:
+        self._rows = rows
+        self._media = media
+        self._profiles = profiles
+        self._due_in = due_in
+
+    @asynccontextmanager
+    async def noted(self, user_id: UserId, idempotency_key: str) -> AsyncIterator[None]:
+        """An upload during which this process may die. One that fails is looked into later, too.
+
+        Raises DatabaseUnavailable.
+        """
+        attempt = await self._rows.begin(user_id, idempotency_key, due_in=self._due_in)
+        yield
+        with suppress(UserError):  # then it is looked into, and found to be in order
+            await self._rows.end(attempt)
+
+    async def tidy(self) -> int:
+        """Let go what unfinished uploads left; how many there were. Raises UserError."""
+        count = 0
+        while attempt := await self._rows.claim():
+            await self._let_go(attempt)
+            count += 1
+        return count
+
+    async def _let_go(self, attempt: UploadAttempt) -> None:
+        with suppress(MediaNotFound):
+            media_id = await self._media.find_uploaded(
+                attempt.user_id, idempotency_key=attempt.idempotency_key
+            )
+            await self._profiles.discard(attempt.user_id, media_id)
+        await self._rows.end(attempt)
+
+
+@asynccontextmanager
+async def tidy_now_and_then(attempts: Attempts) -> AsyncIterator[None]:
+    """Let go what is due, again and again, as long as this lasts."""
+    task = asyncio.create_task(_again_and_again(attempts))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _again_and_again(attempts: Attempts) -> None:
+    while True:
+        try:
+            await attempts.tidy()
+        except UserError as error:
+            log.info("attempts.put_off", code=error.code)
+        except Exception:  # the next round must come
+            log.exception("attempts.bug")
+        await asyncio.sleep(_LOOK_SECONDS)
