@@ -9,7 +9,24 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from proofs import disk_errors, fence, full_disk, kills, power_cuts
+from proofs import (
+    batch_deletes,
+    cut_off,
+    disk_errors,
+    equal_uploads,
+    fence,
+    flipped_bytes,
+    full_disk,
+    killed_workers,
+    kills,
+    last_deletes,
+    left_behind,
+    life_of_media,
+    postgres_away,
+    power_cuts,
+    redis_away,
+    rot,
+)
 from proofs.outcomes import CannotRun, Outcome, Prove, Run, Stopwatch, Verdict
 from proofs.reports import keep, table
 
@@ -19,6 +36,17 @@ PROOFS: dict[str, Prove] = {
     "disk_errors": disk_errors.prove,
     "fence": fence.prove,
     "full_disk": full_disk.prove,
+    "batch_deletes": batch_deletes.prove,
+    "cut_off": cut_off.prove,
+    "equal_uploads": equal_uploads.prove,
+    "flipped_bytes": flipped_bytes.prove,
+    "killed_workers": killed_workers.prove,
+    "last_deletes": last_deletes.prove,
+    "left_behind": left_behind.prove,
+    "life_of_media": life_of_media.prove,
+    "postgres_away": postgres_away.prove,
+    "redis_away": redis_away.prove,
+    "rot": rot.prove,
 }
 _GOOD = frozenset({Verdict.PROVED, Verdict.SKIPPED})
 

@@ -220,7 +220,7 @@ async def finished(mediad: Mediad) -> Findings:
     """
     await asyncio.to_thread(mediad.command, "jobs", "retry", "--all-failed")
     async with open_database(mediad) as url:
-        has_settled = await _settled(url)
+        has_settled = await settled(url)
         connection = await asyncpg.connect(url)
         try:
             waiting = await connection.fetch(_WAITING)
@@ -230,7 +230,7 @@ async def finished(mediad: Mediad) -> Findings:
     return Findings(stuck=stuck if has_settled else [*stuck, "jobs that do not end"])
 
 
-async def _settled(url: str) -> bool:
+async def settled(url: str) -> bool:
     """Wait until no job is left to do; whether that came to pass."""
     connection = await asyncpg.connect(url)
     try:
