@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -14,6 +17,7 @@ from media_service.config import Settings, SettingsRefused, read_settings
 from media_service.core.errors import MediaError
 from media_service.core.jobs import JobFilter, JobState
 from media_service.core.media import Purpose, UserId
+from media_service.processes.failures import ProcessFailed
 
 _T = TypeVar("_T")
 _PURPOSES = [purpose.name for purpose in Purpose]
@@ -36,7 +40,9 @@ def main() -> None:
 
 @main.command()
 @click.option("--roles", metavar="ROLES", help="Some of grpc,http,worker; all by default.")
-def serve(roles: str | None) -> None:
+@click.option("--workers", type=int, metavar="N", help="Serving processes; 1 by default.")
+@click.option("--end-with-parent", is_flag=True, help="Stop when the process that started us ends.")
+def serve(roles: str | None, workers: int | None, end_with_parent: bool) -> None:
     r"""Run the service until Ctrl-C or SIGTERM, then finish what is in flight and stop.
 
     \b
@@ -51,10 +57,32 @@ def serve(roles: str | None) -> None:
       MEDIAD_DATA_DIR=/srv/mediad MEDIAD_PORT=9000 mediad serve
       MEDIAD_DATABASE_URL=postgresql://... MEDIAD_REDIS_URL=redis://... mediad serve
       mediad serve --roles worker      only the background jobs, beside other instances
+      mediad serve --workers 4         four processes that share the ports
     """
     from media_service.commands import serve as serve_command
+    from media_service.processes.fate import end_with_parent as tie
 
-    _run(serve_command.serve(_settings(roles=roles)))
+    if end_with_parent:
+        tie(os.getppid(), signal.SIGTERM)
+    settings = _settings(roles=roles, workers=workers)
+    if settings.workers == 1:
+        _run(serve_command.serve(settings))
+    else:
+        from media_service.commands import supervise as supervise_command
+
+        _run(supervise_command.supervise(settings))
+
+
+@main.command(hidden=True)
+@click.argument("line", type=int)
+@click.argument("parent", type=int)
+def serve_in_team(line: int, parent: int) -> None:
+    """Be one of the processes of `mediad serve --workers N`."""
+    from media_service.commands import serve as serve_command
+    from media_service.processes.fate import end_with_parent
+
+    end_with_parent(parent, signal.SIGKILL)
+    _run(serve_command.serve(_settings(), line=socket.socket(fileno=line)))
 
 
 @main.command()
@@ -288,6 +316,9 @@ def _run(doing: Coroutine[Any, Any, _T]) -> _T:
             return runner.run(doing)
     except KeyboardInterrupt:
         sys.exit(130)
+    except ProcessFailed as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.status if error.status > 0 else 1)
     except (MediaError, SettingsRefused, OSError) as error:
         raise click.ClickException(_with_cause(error)) from None
 

@@ -58,6 +58,9 @@ class Opened:
     database_url: str
     connection_name: str
     checks: Mapping[str, Check]
+    """Of what is needed."""
+    helpful: Mapping[str, Check]
+    """Of what is done without when it is away."""
     decoders: Callable[[], Mapping[str, object]]
 
 
@@ -110,7 +113,7 @@ async def open_media_service(
         staging = await enter(open_local_staging(staging_folder(settings)))
         opened_blobs = await enter(open_blobs(storage_url(settings), staging=staging))
         blobs = tracing.steps(opened_blobs, put_ahead="blob put ahead", put="blob put")
-        cache = await _open_cache(stack, settings, database_url)
+        cache, helpful = await _open_cache(stack, settings, database_url)
         codecs = tracing.steps(ImageCodecs(cells), inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))
         policies = read_policies(settings.policies_file)
@@ -194,6 +197,7 @@ async def open_media_service(
             database_url=database_url,
             connection_name=name,
             checks={"database": database.check, "storage": _storage_check(staging, opened_blobs)},
+            helpful=helpful,
             decoders=lambda: _decoders(codecs, cells),
         )
 
@@ -251,14 +255,18 @@ def _storage_check(staging: LocalStaging, blobs: Blobs) -> Check:
     return check
 
 
-async def _open_cache(stack: AsyncExitStack, settings: Settings, database_url: str) -> Cache:
+async def _open_cache(
+    stack: AsyncExitStack, settings: Settings, database_url: str
+) -> tuple[Cache, Mapping[str, Check]]:
+    """The cache, and how to look whether it is there if it can be away."""
     if settings.redis_url:
-        return await stack.enter_async_context(open_redis_cache(settings.redis_url))
+        redis = await stack.enter_async_context(open_redis_cache(settings.redis_url))
+        return redis, {"cache": redis.check}
     cache = InProcessCache(hits=HITS.labels("memory"), misses=MISSES.labels("memory"))
     await stack.enter_async_context(
         follow_changes(database_url, on_change=cache.forget, on_gap=cache.pause)
     )
-    return cache
+    return cache, {}
 
 
 def _signing_keys(settings: Settings) -> tuple[SigningKey, ...]:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on, for gRPC and HTTP")
     port: Port = Field(8083, description="HTTP port: delivery, health, metrics")
     grpc_port: Port = Field(50051, description="gRPC port")
+    metrics_port: Port | None = Field(None, description="A port for /metrics alone")
     roles: str = Field("grpc,http,worker", description="What this process does")
     database_url: str = Field("", description="postgresql://… (default: an embedded one)")
     redis_url: str = Field("", description="redis://… (default: a cache in this process)")
@@ -70,8 +72,10 @@ class Settings(BaseSettings):
     delivery: str = Field(
         "proxy", pattern="^(proxy|redirect)$", description="How readers get bytes from S3"
     )
-    workers: Annotated[int, Field(ge=0, le=256)] = Field(
-        0, description="Decoding processes (default: one per core)"
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Serving processes")
+    cells: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=lambda said: max(1, _cores() // said.get("workers", 1)),
+        description="Decoding processes of each serving process (default: cores / workers)",
     )
     max_connections: PositiveInt = Field(20, description="Database connections at most")
     public_url: str = Field("", description="What URLs in answers begin with (default: us)")
@@ -98,6 +102,12 @@ class Settings(BaseSettings):
     )
     queue_limit: Annotated[int, Field(ge=10)] = Field(
         100_000, description="Jobs that may wait; a tenth of them of one owner"
+    )
+    connection_age_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        300, description="gRPC connections are asked to be made anew after so long (0: never)"
+    )
+    drain_seconds: Annotated[int, Field(ge=0, le=10)] = Field(
+        0, description="How long to go on taking calls after SIGTERM, no longer ready"
     )
     log_format: str = Field("auto", pattern="auto|json|text", description="auto, json, text")
 
@@ -127,6 +137,7 @@ class Settings(BaseSettings):
                 "MEDIAD_TLS_CLIENT_CA_FILE needs MEDIAD_TLS_KEY_FILE and MEDIAD_TLS_CERT_FILE"
             )
         _check_urls(self)
+        _check_ports(self)
         if not _is_loopback(self.host) and not (self.tokens or self.tls_client_ca_file):
             raise ValueError(
                 f"listening on {self.host} lets strangers call: set MEDIAD_SERVICE_TOKENS="
@@ -157,9 +168,16 @@ class Settings(BaseSettings):
         return QueueLimits(waiting=self.queue_limit, of_one_owner=self.queue_limit // 10)
 
     @property
-    def cells(self) -> int:
-        """How many decoding processes to run."""
-        return self.workers or len(os.sched_getaffinity(0))
+    def has_key_of_its_own(self) -> bool:
+        """Whether it shares a database with other machines and yet signs with a key of this one."""
+        return not self.keys and any(not _is_here(host) for host in _hosts(self.database_url))
+
+    @property
+    def database_connections(self) -> int:
+        """How many connections to the database all processes of this instance may have."""
+        jobs = self.cells + 2 if "worker" in self.role_names else 0
+        listening = 0 if self.redis_url else 1
+        return self.workers * (self.max_connections + jobs + listening)
 
     @property
     def delete_grace(self) -> timedelta:
@@ -200,6 +218,31 @@ def _check_storage(settings: Settings) -> None:
             raise ValueError(f"MEDIAD_STORAGE_URL: {error}") from None
     if settings.delivery == "redirect" and not settings.storage_url.startswith("s3://"):
         raise ValueError("MEDIAD_DELIVERY=redirect needs MEDIAD_STORAGE_URL=s3://…")
+
+
+def _check_ports(settings: Settings) -> None:
+    """Raise ValueError for ports that can't be listened on beside each other, or be shared."""
+    ports = (settings.port, settings.grpc_port, settings.metrics_port)
+    chosen = [port for port in ports if port]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError("MEDIAD_PORT, MEDIAD_GRPC_PORT and MEDIAD_METRICS_PORT must differ")
+    if settings.workers > 1 and 0 in (settings.port, settings.grpc_port):
+        raise ValueError("MEDIAD_WORKERS share their ports: MEDIAD_PORT and _GRPC_PORT can't be 0")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _hosts(database_url: str) -> list[str]:
+    """The hosts of a database's URL; a socket's folder begins with a slash."""
+    parts = urlsplit(database_url)
+    named = parse_qs(parts.query).get("host") or [parts.netloc.rpartition("@")[2]]
+    return [host for host in named[0].split(",") if host]
+
+
+def _is_here(host: str) -> bool:
+    return unquote(host).startswith("/") or _is_loopback(urlsplit(f"//{host}").hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

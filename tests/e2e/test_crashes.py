@@ -233,7 +233,16 @@ async def test_doctor_finds_everything_in_order(own: Mediad) -> None:
     examined = own.command("doctor")
 
     assert examined.returncode == 0, examined.stdout
-    assert examined.stdout.count("✓") == 6
+    assert examined.stdout.count("✓") == 8
+
+
+async def test_doctor_doubts_that_so_many_connections_are_meant(tmp_path: Path) -> None:
+    own = Mediad(tmp_path / "own", MEDIAD_WORKERS="4", MEDIAD_MAX_CONNECTIONS="50")
+
+    examined = own.command("doctor")
+
+    assert examined.returncode == 0, examined.stdout
+    assert "! connections: this instance may want" in examined.stdout
 
 
 async def test_listening_beyond_this_machine_needs_tokens(tmp_path: Path) -> None:

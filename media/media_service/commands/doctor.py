@@ -9,6 +9,7 @@ import click
 from redis.asyncio import Redis
 
 from media_service.commands.logs import configure_logs
+from media_service.commands.serve import LONE_KEY
 from media_service.composition import (
     open_blobs,
     open_database_url,
@@ -27,6 +28,10 @@ from media_service.tracing import check_collector
 _LEAST_FREE_BYTES = 1024**3
 
 
+class Doubt(Exception):
+    """Something that works, and probably is not meant to be so."""
+
+
 async def examine(settings: Settings) -> bool:
     """Check everything and print what was found; whether all is well."""
     configure_logs(settings.log_format)
@@ -35,6 +40,8 @@ async def examine(settings: Settings) -> bool:
         ("data folder", _data_folder),
         ("storage", _storage),
         ("database", _database),
+        ("connections", _connections),
+        ("signing keys", _signing_keys),
         ("cache", _cache),
         ("decoders", _decoders),
         ("tracing", _tracing),
@@ -48,6 +55,9 @@ async def _checked(
 ) -> bool:
     try:
         found = await check(settings)
+    except Doubt as doubt:
+        click.echo(f"! {name}: {doubt}")
+        return True
     except Exception as error:  # noqa: BLE001 - whatever is wrong is what we are here to say
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         click.echo(f"✗ {name}: {error}{cause}")
@@ -58,7 +68,8 @@ async def _checked(
 
 async def _settings(settings: Settings) -> str:
     policies = read_policies(settings.policies_file)
-    return f"roles {settings.roles}; policies version {policies.version}"
+    processes = f"{settings.workers} × {settings.cells} cells"
+    return f"roles {settings.roles}; {processes}; policies version {policies.version}"
 
 
 async def _data_folder(settings: Settings) -> str:
@@ -94,6 +105,27 @@ async def _database(settings: Settings) -> str:
     ):
         await database.check()
     return "answers" + ("" if settings.database_url else " (embedded)")
+
+
+async def _connections(settings: Settings) -> str:
+    async with (
+        open_database_url(settings) as url,
+        open_database(url, max_connections=1) as database,
+    ):
+        most = await database.most_connections()
+    wanted = settings.database_connections
+    if wanted > most:
+        raise Doubt(
+            f"this instance may want {wanted}, PostgreSQL allows {most} to everybody: raise its "
+            "max_connections, or lower MEDIAD_MAX_CONNECTIONS, MEDIAD_WORKERS or MEDIAD_CELLS"
+        )
+    return f"{wanted} of this instance at most, of {most} that PostgreSQL allows"
+
+
+async def _signing_keys(settings: Settings) -> str:
+    if settings.has_key_of_its_own:
+        raise Doubt(LONE_KEY)
+    return f"{len(settings.keys)} set" if settings.keys else "one of this data folder"
 
 
 async def _cache(settings: Settings) -> str:

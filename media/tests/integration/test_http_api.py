@@ -16,6 +16,7 @@ import uvloop
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
 from media_service.core.media import Media, Visibility
+from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api.app import http_app
 from media_service.entrypoints.http_api.connections import ConnectionLimits
 from media_service.entrypoints.http_api.server import serve_http
@@ -32,7 +33,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
 def _served(
     fake: FakeService, limits: ConnectionLimits = QUICK, *, drain_seconds: float = 2
 ) -> AbstractAsyncContextManager[int]:
-    app = http_app(fake.service, checks={}, capabilities=dict, is_draining=lambda: False)
+    app = http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
     return serve_http(app, host="127.0.0.1", limits=limits, drain_seconds=drain_seconds)
 
 
@@ -307,7 +308,7 @@ async def _stoppable(
 
 async def test_a_port_that_is_taken_is_an_error(fake: FakeService) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        app = http_app(fake.service, checks={}, capabilities=dict, is_draining=lambda: False)
+        app = http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
         with pytest.raises(OSError, match="in use"):
             async with serve_http(app, port=taken.getsockname()[1]):
                 pass

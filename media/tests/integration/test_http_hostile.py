@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
+from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api.app import http_app
 from media_service.entrypoints.http_api.server import serve_http
 
@@ -86,7 +87,7 @@ def fake() -> FakeService:
 
 @pytest.fixture
 async def port(fake: FakeService) -> AsyncIterator[int]:
-    app = http_app(fake.service, checks={}, capabilities=dict, is_draining=lambda: False)
+    app = http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
     async with serve_http(app, drain_seconds=2) as port:
         yield port
 

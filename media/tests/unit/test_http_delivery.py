@@ -9,6 +9,7 @@ import pytest
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import BASE_URL, FakeService, fake_service
 from media_service.core.media import Media, Purpose, Visibility, new_media_id
+from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api.app import http_app
 from starlette.types import ASGIApp
 
@@ -26,7 +27,7 @@ def fake() -> FakeService:
 
 
 def _app(fake: FakeService) -> ASGIApp:
-    return http_app(fake.service, checks={}, capabilities=dict, is_draining=lambda: False)
+    return http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
 
 
 @pytest.fixture

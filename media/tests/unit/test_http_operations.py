@@ -8,6 +8,7 @@ import httpx
 import pytest
 import structlog
 from fakes.service import BASE_URL, fake_service
+from media_service.core import readiness
 from media_service.core.errors import (
     DatabaseUnavailable,
     InvalidBatch,
@@ -16,13 +17,16 @@ from media_service.core.errors import (
 )
 from media_service.core.media import Purpose
 from media_service.core.purposes import DEFAULT_POLICIES
+from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api import operations
 from media_service.entrypoints.http_api.app import http_app
 from media_service.entrypoints.http_api.capabilities import LIMITS
-from media_service.entrypoints.http_api.metrics import RequestMetrics
+from media_service.entrypoints.http_api.metrics import RequestMetrics, TellMetrics, own_metrics
+from media_service.entrypoints.http_api.metrics_port import metrics_app
 from media_service.infra.codecs.headers import limits as codec_limits
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp
 
 
 async def _well() -> None:
@@ -36,7 +40,24 @@ class World:
     checks: dict[str, Callable[[], Awaitable[None]]] = dataclasses.field(
         default_factory=lambda: {"database": _well, "storage": _well}
     )
-    is_draining: bool = False
+    helpful: dict[str, Callable[[], Awaitable[None]]] = dataclasses.field(default_factory=dict)
+    draining: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    reports: list[tuple[str, bool]] = dataclasses.field(default_factory=list)
+    tell_metrics: TellMetrics | None = own_metrics
+
+    def app(self) -> ASGIApp:
+        looked_at = Readiness(
+            needed=self.checks,
+            helpful=self.helpful,
+            draining=self.draining,
+            report=lambda name, error: self.reports.append((name, error is not None)),
+        )
+        return http_app(
+            fake_service().service,
+            readiness=looked_at,
+            capabilities=lambda: {"JPEG": "8.18"},
+            tell_metrics=self.tell_metrics,
+        )
 
 
 @pytest.fixture
@@ -46,13 +67,7 @@ def world() -> World:
 
 @pytest.fixture
 async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    app = http_app(
-        fake_service().service,
-        checks=world.checks,
-        capabilities=lambda: {"JPEG": "8.18"},
-        is_draining=lambda: world.is_draining,
-    )
-    transport = httpx.ASGITransport(app)
+    transport = httpx.ASGITransport(world.app())
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         yield client
 
@@ -60,7 +75,7 @@ async def http(world: World) -> AsyncIterator[httpx.AsyncClient]:
 async def test_the_service_is_alive_even_while_it_stops(
     world: World, http: httpx.AsyncClient
 ) -> None:
-    world.is_draining = True
+    world.draining.set()
 
     answer = await http.get("/healthz")
 
@@ -82,21 +97,61 @@ async def test_it_says_which_backend_is_not_ready(world: World, http: httpx.Asyn
         raise DatabaseUnavailable
 
     world.checks["database"] = fail
-    with structlog.testing.capture_logs() as logs:
-        answer = await http.get("/readyz")
+    answer = await http.get("/readyz")
 
     assert answer.status_code == 503
     assert answer.json()["error"] == {"code": "not_ready", "message": "Not ready: database."}
     assert answer.json()["data"]["backends"] == {"database": "not ready", "storage": "ready"}
-    assert [(entry["event"], entry["backend"]) for entry in logs] == [
-        ("http.not_ready", "database")
-    ]
+
+
+async def test_a_backend_is_reported_when_it_goes_and_when_it_comes_back(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    async def fail() -> None:
+        raise DatabaseUnavailable
+
+    world.checks["database"] = fail
+    for _ in range(3):
+        assert (await http.get("/readyz")).status_code == 503
+    world.checks["database"] = _well
+    for _ in range(3):
+        assert (await http.get("/readyz")).status_code == 200
+
+    assert world.reports == [("database", True), ("database", False)]
+
+
+async def test_without_what_is_merely_helpful_it_is_ready_all_the_same(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    async def fail() -> None:
+        raise OSError
+
+    world.helpful["cache"] = fail
+
+    answer = await http.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json()["data"]["backends"]["cache"] == "degraded"
+
+
+async def test_metrics_that_have_a_port_of_their_own_are_not_here(world: World) -> None:
+    world.tell_metrics = None
+    transport = httpx.ASGITransport(world.app())
+    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as http:
+        assert (await http.get("/metrics")).status_code == 404
+
+
+async def test_a_port_for_metrics_tells_nothing_else() -> None:
+    transport = httpx.ASGITransport(metrics_app(own_metrics))
+    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as http:
+        assert "mediad_http_in_flight_requests" in (await http.get("/metrics")).text
+        assert (await http.get("/healthz")).status_code == 404
 
 
 async def test_checks_that_hang_are_given_up_all_at_once(
     world: World, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "CHECK_SECONDS", 0.05)
 
     async def hang() -> None:
         await asyncio.sleep(3600)
@@ -109,7 +164,7 @@ async def test_checks_that_hang_are_given_up_all_at_once(
 
 
 async def test_it_is_not_ready_while_it_stops(world: World, http: httpx.AsyncClient) -> None:
-    world.is_draining = True
+    world.draining.set()
 
     answer = await http.get("/readyz")
 

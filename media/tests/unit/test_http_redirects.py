@@ -12,6 +12,7 @@ import pytest
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import BASE_URL, FakeService, fake_service
 from media_service.core.media import Media, Visibility
+from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api.app import http_app
 
 STORE = "https://store.example"
@@ -26,9 +27,7 @@ def fake() -> FakeService:
 
 @pytest.fixture
 async def http(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
-    app = http_app(
-        fake.service, checks={}, capabilities=dict, is_draining=lambda: False, redirects=True
-    )
+    app = http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict, redirects=True)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         yield client

@@ -14,6 +14,7 @@ from media_service.core.errors import (
     StorageUnavailable,
 )
 from media_service.core.media import Media, new_media_id
+from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api.app import http_app
 from starlette.types import ASGIApp
 
@@ -31,7 +32,7 @@ def fake() -> FakeService:
 
 
 def _app(fake: FakeService) -> ASGIApp:
-    return http_app(fake.service, checks={}, capabilities=dict, is_draining=lambda: False)
+    return http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ REFUSED = {
     "MEDIAD_TLS_KEY_FILE": ("key.pem", "MEDIAD_TLS_CERT_FILE"),
     "MEDIAD_TLS_CLIENT_CA_FILE": ("ca.pem", "MEDIAD_TLS_KEY_FILE"),
     "MEDIAD_CONFIG": ("nowhere.toml", "nowhere.toml"),
+    "MEDIAD_WORKERS": ("0", "MEDIAD_WORKERS"),
+    "MEDIAD_CELLS": ("0", "MEDIAD_CELLS"),
+    "MEDIAD_METRICS_PORT": ("8083", "must differ"),
+    "MEDIAD_DRAIN_SECONDS": ("11", "MEDIAD_DRAIN_SECONDS"),
+    "MEDIAD_CONNECTION_AGE_SECONDS": ("-1", "MEDIAD_CONNECTION_AGE_SECONDS"),
 }
 
 
@@ -107,3 +112,49 @@ def test_policies_that_can_not_be_are_refused(tmp_path: Path, said: str) -> None
 
     with pytest.raises(SettingsRefused, match="MEDIAD_POLICIES_FILE"):
         read_policies(file)
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(8)))
+
+    assert read_settings().cells == 8
+    assert read_settings(workers=3).cells == 2
+    assert read_settings(workers=20).cells == 1
+    assert read_settings(workers=3, cells=5).cells == 5
+
+
+def test_processes_that_share_a_port_need_to_know_it() -> None:
+    with pytest.raises(SettingsRefused, match="MEDIAD_WORKERS"):
+        read_settings(workers=2, port=0)
+
+    assert read_settings(workers=1, port=0, grpc_port=0).workers == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "is_elsewhere"),
+    [
+        ("", False),
+        ("postgresql://u:p@localhost/db", False),
+        ("postgresql://u:p@127.0.0.1:5432/db", False),
+        ("postgresql://[::1]/db", False),
+        ("postgresql:///db?host=/run/postgresql", False),
+        ("postgresql://%2Frun%2Fpostgresql/db", False),
+        ("postgresql://u:p@db.example/db", True),
+        ("postgresql://u:p%40x@10.0.0.5:5432/db", True),
+        ("postgresql://localhost,db.example/db", True),
+        ("postgresql:///db?host=db.example", True),
+    ],
+)
+def test_a_database_elsewhere_wants_signing_keys_that_are_shared(
+    url: str, is_elsewhere: bool
+) -> None:
+    assert read_settings(database_url=url).has_key_of_its_own is is_elsewhere
+    assert not read_settings(database_url=url, signing_keys=f"k1:{'s' * 32}").has_key_of_its_own
+
+
+def test_it_is_known_how_many_connections_it_may_want() -> None:
+    said = {"workers": 3, "cells": 4, "max_connections": 20}
+
+    assert read_settings(**said).database_connections == 3 * (20 + 6 + 1)
+    assert read_settings(**said, roles="grpc,http").database_connections == 3 * 21
+    assert read_settings(**said, redis_url="redis://r").database_connections == 3 * 26

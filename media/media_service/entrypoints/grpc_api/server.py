@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from media_service.core.readiness import Readiness
 from media_service.core.service import MediaService
 from media_service.entrypoints.grpc_api.auth import ServiceTokens
 from media_service.entrypoints.grpc_api.budget import ByteBudget
@@ -22,14 +24,14 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 1000),
-    # Another server on the same port must be an error, not a share of its calls.
-    ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
+_NAMES = ("", SERVICE.full_name)
+_LOOK_SECONDS = 2.0
 
 
 class PortInUse(OSError):
@@ -41,7 +43,12 @@ class PortInUse(OSError):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcSettings:
-    """Where to listen and whom to let in. `tls` is the server's key, chain, and clients' CA."""
+    """Where to listen and whom to let in. `tls` is the server's key, chain, and clients' CA.
+
+    `is_shared` lets other processes of this user listen on the same port. Connections are asked
+    to be made anew after `connection_age_seconds` (0: never), so that they spread over servers
+    that came later; calls in flight finish on the old one, however long they take.
+    """
 
     host: str
     port: int
@@ -49,6 +56,19 @@ class GrpcSettings:
     tls: tuple[bytes, bytes, bytes | None] | None
     unary_budget_bytes: int
     drain_seconds: float = 20
+    connection_age_seconds: float = 0
+    is_shared: bool = False
+
+    @property
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """Those of gRPC's server."""
+        age = self.connection_age_seconds
+        return (
+            *_OPTIONS,
+            # Another server on the same port must be an error, not a share of its calls.
+            ("grpc.so_reuseport", int(self.is_shared)),
+            *((("grpc.max_connection_age_ms", int(age * 1000)),) if age else ()),
+        )
 
 
 @asynccontextmanager
@@ -56,6 +76,7 @@ async def serve_grpc(
     service: MediaService,
     settings: GrpcSettings,
     *,
+    readiness: Readiness,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the port. On leaving, calls in flight may finish.
@@ -66,27 +87,41 @@ async def serve_grpc(
     handlers = MediaHandlers(
         MediaServicer(service), tokens=ServiceTokens(settings.tokens), budget=budget
     )
-    server = grpc.aio.server(options=_OPTIONS, interceptors=interceptors)
+    server = grpc.aio.server(options=settings.options, interceptors=interceptors)
     server.add_generic_rpc_handlers((handlers,))
-    health_servicer = await _add_health(server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection(
         (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     port = _listen(server, settings)
+    await _tell(health_servicer, readiness)
+    telling = asyncio.create_task(_keep_telling(health_servicer, readiness))
     await server.start()
     try:
         yield port
     finally:
+        telling.cancel()
+        await asyncio.wait({telling})
         await health_servicer.enter_graceful_shutdown()
         await server.stop(settings.drain_seconds)
 
 
-async def _add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    for name in ("", SERVICE.full_name):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    return servicer
+async def _keep_telling(servicer: health.aio.HealthServicer, readiness: Readiness) -> None:
+    """Keep what the health service says true, until the end begins."""
+    while not readiness.draining.is_set():
+        await _tell(servicer, readiness)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await readiness.draining.wait()
+    await servicer.enter_graceful_shutdown()
+
+
+async def _tell(servicer: health.aio.HealthServicer, readiness: Readiness) -> None:
+    status = health_pb2.HealthCheckResponse
+    is_ready = (await readiness.look()).is_ready
+    for name in _NAMES:
+        await servicer.set(name, status.SERVING if is_ready else status.NOT_SERVING)
 
 
 def _listen(server: grpc.aio.Server, settings: GrpcSettings) -> int:

@@ -9,18 +9,19 @@ GET|HEAD /capabilities                    what is taken, and its limits
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
+from media_service.core.readiness import Readiness
 from media_service.core.service import MediaService
 from media_service.entrypoints.http_api.cycles import BLOCKS
 from media_service.entrypoints.http_api.delivery import DeliveryRoute
 from media_service.entrypoints.http_api.errors import METHOD_NOT_ALLOWED, Refused
 from media_service.entrypoints.http_api.exchange import REQUEST_ID, Exchange
-from media_service.entrypoints.http_api.metrics import METRICS
+from media_service.entrypoints.http_api.metrics import METRICS, TellMetrics, own_metrics
 from media_service.entrypoints.http_api.operations import (
     PATHS,
     READ_METHODS,
@@ -35,9 +36,9 @@ _DELIVERY = "/media"
 def http_app(
     service: MediaService,
     *,
-    checks: Mapping[str, Callable[[], Awaitable[None]]],
+    readiness: Readiness,
     capabilities: Callable[[], Mapping[str, object]],
-    is_draining: Callable[[], bool],
+    tell_metrics: TellMetrics | None = own_metrics,
     redirects: bool = False,
 ) -> ASGIApp:
     """The app. Never raises but when its task is cancelled: every failure becomes an answer.
@@ -45,12 +46,15 @@ def http_app(
     With `redirects`, readers are sent to the store where they can be.
     """
     operations = Operations(
-        service.policies, checks=checks, capabilities=capabilities, is_draining=is_draining
+        service.policies,
+        readiness=readiness,
+        capabilities=capabilities,
+        tell_metrics=tell_metrics,
     )
     return HttpApp(
         DeliveryRoute(service.delivering, redirects=redirects),
         operations=operations,
-        is_draining=is_draining,
+        is_draining=readiness.draining.is_set,
     )
 
 

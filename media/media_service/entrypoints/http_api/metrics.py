@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
 
 from prometheus_client import REGISTRY, Info
@@ -19,6 +19,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 _BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
@@ -28,6 +29,8 @@ _CLASSES = {0: "cut", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 
 Key = tuple[str, str, int]
 """Route, method and status of an answer; the status is 0 if it was cut."""
+TellMetrics = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""Gives the metrics in a format that an Accept header asks for, and its content type."""
 
 
 class _Tally:
@@ -118,3 +121,9 @@ REGISTRY.register(METRICS)
 Info("mediad_build", "What runs here").info(
     {"version": version("mediad"), "python": platform.python_version()}
 )
+
+
+async def own_metrics(accept: str) -> tuple[bytes, str]:
+    """The metrics of this process."""
+    encode, content_type = choose_encoder(accept)
+    return encode(REGISTRY), content_type

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
-import structlog
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -16,16 +12,14 @@ from starlette.types import Receive, Scope, Send
 
 from media_service.core.errors import InvalidSignature, NotFound
 from media_service.core.purposes import Policies
+from media_service.core.readiness import Readiness, State
 from media_service.entrypoints.http_api.capabilities import describe_capabilities
 from media_service.entrypoints.http_api.errors import METHOD_NOT_ALLOWED, Refused
+from media_service.entrypoints.http_api.metrics import TellMetrics
 from media_service.entrypoints.http_api.targets import seems_signed
 
-Check = Callable[[], Awaitable[None]]
-CHECK_SECONDS = 2.0
 READ_METHODS = frozenset({"GET", "HEAD"})
 PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/capabilities"})
-
-log = structlog.get_logger()
 
 
 def refusal(scope: Scope, otherwise: Exception) -> Exception:
@@ -44,18 +38,22 @@ class Operations:
         self,
         policies: Policies,
         *,
-        checks: Mapping[str, Check],
+        readiness: Readiness,
         capabilities: Callable[[], Mapping[str, object]],
-        is_draining: Callable[[], bool],
+        tell_metrics: TellMetrics | None,
     ) -> None:
         self._policies = policies
-        self._checks = checks
+        self._readiness = readiness
         self._capabilities = capabilities
-        self._is_draining = is_draining
-        answers = (self._alive, self._ready, self._metrics, self._describe)
-        names = ("/healthz", "/readyz", "/metrics", "/capabilities")
+        self._tell_metrics = tell_metrics
+        answers = {
+            "/healthz": self._alive,
+            "/readyz": self._ready,
+            "/metrics": self._metrics,
+            "/capabilities": self._describe,
+        }
         self._router = Router(
-            [Route(path, _Read(answer)) for path, answer in zip(names, answers, strict=True)],
+            [Route(path, _Read(answer)) for path, answer in answers.items()],
             redirect_slashes=False,
             default=_nothing_here,
         )
@@ -68,21 +66,20 @@ class Operations:
         return _json({"success": True, "data": {"status": "alive"}})
 
     async def _ready(self, _request: Request) -> Response:
-        results = await asyncio.gather(*(_is_ready(n, c) for n, c in self._checks.items()))
-        backends = {
-            name: "ready" if is_ready else "not ready"
-            for name, is_ready in zip(self._checks, results, strict=True)
-        }
-        missing = [name for name, state in backends.items() if state != "ready"]
-        if self._is_draining():
+        state = await self._readiness.look()
+        backends = {name: _word(state, name) for name in state.names}
+        if state.is_draining:
             return _not_ready("draining", "The service is stopping.", backends)
-        if missing:
-            return _not_ready("not_ready", f"Not ready: {', '.join(missing)}.", backends)
+        if state.missing:
+            names = ", ".join(state.missing)
+            return _not_ready("not_ready", f"Not ready: {names}.", backends)
         return _json({"success": True, "data": {"status": "ready", "backends": backends}})
 
     async def _metrics(self, request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(REGISTRY), headers={"content-type": content_type})
+        if self._tell_metrics is None:
+            raise NotFound  # they have a port of their own
+        content, content_type = await self._tell_metrics(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": content_type})
 
     async def _describe(self, _request: Request) -> Response:
         described = describe_capabilities(self._policies, self._capabilities())
@@ -106,14 +103,10 @@ async def _nothing_here(scope: Scope, _receive: Receive, _send: Send) -> None:
     raise refusal(scope, NotFound())
 
 
-async def _is_ready(name: str, check: Check) -> bool:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await check()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the backend is not ready
-        log.warning("http.not_ready", backend=name, cause=repr(error))
-        return False
-    return True
+def _word(state: State, name: str) -> str:
+    if name in state.missing:
+        return "not ready"
+    return "degraded" if name in state.degraded else "ready"
 
 
 def _not_ready(code: str, message: str, backends: Mapping[str, str]) -> Response:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def serve_http(
+async def serve_http(  # noqa: PLR0913 - keywords, each with a default that is right
     app: ASGIApp,
     *,
     host: str = "127.0.0.1",
@@ -30,13 +30,15 @@ async def serve_http(
     sockets: Sequence[socket.socket] | None = None,
     limits: ConnectionLimits = _DEFAULT_LIMITS,
     drain_seconds: float = 20,
+    is_shared: bool = False,
 ) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the port. `sockets`, if given, already listen.
 
-    On leaving nothing new is taken; requests under way may finish within `drain_seconds`, then
-    they are cut. Signals are left to the caller. Raises OSError if it can't listen there.
+    `is_shared` lets other processes of this user listen on the same port. On leaving nothing new
+    is taken; requests under way may finish within `drain_seconds`, then they are cut. Signals are
+    left to the caller. Raises OSError if it can't listen there.
     """
-    listening = list(sockets) if sockets else [_listen(host, port)]
+    listening = list(sockets) if sockets else [_listen(host, port, is_shared=is_shared)]
     server = uvicorn.Server(_config(app, limits, drain_seconds))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
@@ -54,12 +56,13 @@ async def serve_http(
         await _drain(server, listening)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
     is_everywhere = host == "::" and socket.has_dualstack_ipv6()
     return socket.create_server(
         (host, port),
         family=socket.AF_INET6 if ":" in host else socket.AF_INET,
         backlog=_BACKLOG,
+        reuse_port=is_shared,
         dualstack_ipv6=is_everywhere,
     )
 

@@ -42,6 +42,11 @@ _SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "2min",
 }
 
+_MOST_CONNECTIONS = """
+select current_setting('max_connections')::int
+     - current_setting('superuser_reserved_connections')::int
+"""
+
 
 class PostgresRows:
     """All rows through one executor: a transaction, or each statement by itself."""
@@ -112,6 +117,12 @@ class PostgresDatabase:
                     "where state = 'condemned' order by condemned_at limit 1"
                 )
         return max(float(waiting or 0), 0.0)
+
+    async def most_connections(self) -> int:
+        """How many connections the server lets everybody have, all together."""
+        async with self._connection() as connection:
+            with translated():
+                return int(await connection.fetchval(_MOST_CONNECTIONS))
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:

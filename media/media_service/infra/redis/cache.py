@@ -121,6 +121,11 @@ class RedisCache:
         else:
             self._trust.owe(dropped)
 
+    async def check(self) -> None:
+        """Return if Redis answers. Raises what it or the way there raises, or TimeoutError."""
+        async with asyncio.timeout(REPAIR_TIMEOUT_SECONDS):
+            await self._ping()
+
     async def keep_repairing(self) -> None:
         """Bring Redis up to date whenever it was away or is owed something. Never returns."""
         while True:

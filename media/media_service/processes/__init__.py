@@ -1,0 +1,1 @@
+"""Several serving processes as one: started, watched, asked, stopped by a supervisor."""
