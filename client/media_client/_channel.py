@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ from media_client.errors import BadAnswer
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["MediaService"].full_name
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+_SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|passthrough):(?!\d+$)")
+_AWAY = frozenset({grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN})
 Options = tuple[tuple[str, int | str], ...]
 T = TypeVar("T")
 _Upload = grpc.aio.StreamUnaryCall[Any, Any]
@@ -77,6 +80,16 @@ def channel_options(max_message_bytes: int) -> Options:
     )
 
 
+def targets(address: str) -> list[str]:
+    """What gRPC is to be given for this address: several hosts are a target each.
+
+    gRPC's own targets (`dns:///media`, `ipv4:10.0.0.1:50051,10.0.0.2:50051`) stay as they are.
+    """
+    if _SCHEME.match(address):
+        return [address]
+    return [host for host in (each.strip() for each in address.split(",")) if host] or [address]
+
+
 def open_channel(address: str, tls: TLS | None, options: Options) -> grpc.aio.Channel:
     """One channel. Nothing is connected before the first call."""
     if tls is None:
@@ -90,17 +103,25 @@ class GrpcTransport:
 
     def __init__(self, channels: Sequence[grpc.aio.Channel], *, token: str | None) -> None:
         self._channels = channels
-        self._turns = itertools.cycle(_Methods(channel) for channel in channels)
+        self._turns = itertools.cycle([_Methods(channel) for channel in channels])
         self._authorization = (("authorization", f"Bearer {token}"),) if token else ()
 
     async def close(self) -> None:
         """Close every channel; calls in flight end Interrupted."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
+    def _next(self) -> _Methods:
+        """The channel whose turn it is, but for those that are known to lead nowhere."""
+        for _ in self._channels:
+            methods = next(self._turns)
+            if len(self._channels) == 1 or not methods.is_away():
+                return methods
+        return next(self._turns)
+
     async def unary(self, rpc: Rpc[RequestT, AnswerT], request: RequestT, call: Call) -> AnswerT:
         """Send a message; its answer."""
         with translated(call.request_id):
-            answer = await next(self._turns).unary(rpc)(
+            answer = await self._next().unary(rpc)(
                 request, timeout=call.remaining_seconds(), metadata=self._metadata(call)
             )
         return _readable(answer, rpc.answer, call)
@@ -110,7 +131,7 @@ class GrpcTransport:
     ) -> pb.UploadMediaResponse:
         """Send an upload; its answer, which may come before all of it is sent."""
         with translated(call.request_id):
-            started = next(self._turns).uploads(
+            started = self._next().uploads(
                 timeout=call.remaining_seconds(), metadata=self._metadata(call)
             )
         answer = await _uploaded(started, chunks, call)
@@ -132,6 +153,10 @@ class _Methods:
             request_serializer=pb.UploadChunk.SerializeToString,
             response_deserializer=_parsing(UPLOAD_MEDIA_STREAM.answer),
         )
+
+    def is_away(self) -> bool:
+        """Whether gRPC could not connect and is about to try again."""
+        return self._channel.get_state() in _AWAY
 
     def unary(self, rpc: Rpc[RequestT, AnswerT]) -> Any:
         """The callable of a method that takes one message and answers one."""

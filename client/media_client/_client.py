@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from media_client._api import MediaApi
-from media_client._channel import TLS, GrpcTransport, channel_options, open_channel
+from media_client._channel import TLS, GrpcTransport, channel_options, open_channel, targets
 from media_client._retrying import Retries
 from media_client._transport import Transport
 
@@ -18,10 +18,11 @@ _RETRIES = Retries()
 class MediaClient(MediaApi):
     """The media service at an address, over gRPC; open it with `async with`, once per process.
 
-    `address` is `host:port`; a DNS name of several hosts spreads calls over all of them, and
-    `channels` opens as many connections to each. `token` is this service's token, `tls` how to
-    encrypt. `timeout` and `upload_timeout` are seconds for a call as a whole, all attempts
-    included. Raises ValueError for numbers that can't be right.
+    `address` is `host:port`, or several of them (`one:50051,other:50051`); calls are spread over
+    all of them, and over all hosts of a DNS name. `channels` opens as many connections to each.
+    `token` is this service's token, `tls` how to encrypt. `timeout` and `upload_timeout` are
+    seconds for a call as a whole, all attempts included. Raises ValueError for numbers that can't
+    be right.
 
     >>> async with MediaClient("localhost:50051", token="...", channels=4) as client:
     ...     pass  # await client.upload_profile_picture(...)
@@ -62,7 +63,9 @@ class MediaClient(MediaApi):
         if self._open is not None:
             raise RuntimeError("the client is open already")
         opened = [
-            open_channel(self._address, self._tls, self._options) for _ in range(self._channels)
+            open_channel(target, self._tls, self._options)
+            for _ in range(self._channels)
+            for target in targets(self._address)
         ]
         self._open = GrpcTransport(opened, token=self._token)
         return self

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,7 @@ from media_client import (
     errors,
     request_id,
 )
+from media_client._channel import targets
 from media_client._transport import Rpc
 from media_client.errors import MessageTooLarge
 from media_proto import media_service_pb2 as pb
@@ -160,6 +162,77 @@ async def test_an_address_that_dies_is_left_out(scripted: ScriptedService) -> No
             await media.get_media(MEDIA_ID)
 
     assert len(other.seen) >= 10
+
+
+async def test_several_addresses_take_turns(scripted: ScriptedService) -> None:
+    async with (
+        ScriptedService().running() as other,
+        MediaClient(f"{scripted.address}, {other.address}", channels=2) as media,
+    ):
+        for _ in range(8):
+            await media.get_media(MEDIA_ID)
+
+    assert (len(scripted.seen), len(other.seen)) == (4, 4)
+    assert len({seen.peer for seen in scripted.seen}) == 2
+
+
+async def test_of_several_addresses_one_that_dies_is_left_out(scripted: ScriptedService) -> None:
+    async with (
+        ScriptedService().running() as other,
+        MediaClient(f"{scripted.address},{other.address}", retries=Retries(attempts=2)) as media,
+    ):
+        await media.get_media(MEDIA_ID)
+        await scripted.stop()
+
+        for _ in range(10):
+            await media.get_media(MEDIA_ID)
+
+    assert len(other.seen) >= 9
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("localhost:50051", ["localhost:50051"]),
+        ("a:1,b:2", ["a:1", "b:2"]),
+        ("a:1, [::1]:2,", ["a:1", "[::1]:2"]),
+        ("dns:///media:50051", ["dns:///media:50051"]),
+        ("ipv4:10.0.0.1:1,10.0.0.2:1", ["ipv4:10.0.0.1:1,10.0.0.2:1"]),
+        ("unix:/run/media", ["unix:/run/media"]),
+        ("dns:50051", ["dns:50051"]),
+        ("", [""]),
+    ],
+)
+def test_addresses_are_told_from_targets(address: str, expected: list[str]) -> None:
+    assert targets(address) == expected
+
+
+async def test_connections_that_are_asked_to_end_cost_no_call(scripted: ScriptedService) -> None:
+    """An aged connection is closed once its calls are over, and nobody notices."""
+    aged = ScriptedService(options=[("grpc.max_connection_age_ms", 200)])
+    async with aged.running(), MediaClient(aged.address, channels=2, retries=ONCE) as media:
+        async with asyncio.timeout(30):
+            while len({seen.peer for seen in aged.seen}) < 6:
+                await asyncio.gather(*(media.get_media(MEDIA_ID) for _ in range(20)))
+
+
+async def test_an_upload_outlives_the_age_of_its_connection() -> None:
+    aged = ScriptedService(options=[("grpc.max_connection_age_ms", 100)])
+
+    async def slowly() -> AsyncIterator[bytes]:
+        while len({seen.peer for seen in aged.seen}) < 4:
+            await asyncio.sleep(0.05)  # others have been sent to new connections meanwhile
+            yield bytes(1000)
+
+    async with aged.running(), MediaClient(aged.address, retries=ONCE) as media:
+        uploading = asyncio.create_task(
+            media.upload_media_stream(slowly(), filename="x", user_id="u", purpose=Purpose.AVATAR)
+        )
+        while not uploading.done():
+            await media.get_media(MEDIA_ID)
+            await asyncio.sleep(0.02)
+
+        assert (await uploading).media_id
 
 
 async def test_a_client_is_used_open_only() -> None:

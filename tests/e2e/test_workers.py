@@ -7,13 +7,13 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from media_client import MediaClient, Purpose
+from media_client import MediaClient, Purpose, Retries
 
 from tests.e2e.processes import Mediad
 from tests.e2e.test_crashes import pictures
@@ -24,7 +24,12 @@ CALLS = 'mediad_grpc_request_seconds_count{code="OK",method="GetMedia"}'
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mediad]:
     """Two serving processes and their supervisor."""
-    own = Mediad(tmp_path_factory.mktemp("team"), MEDIAD_WORKERS="2", MEDIAD_CELLS="1")
+    own = Mediad(
+        tmp_path_factory.mktemp("team"),
+        MEDIAD_WORKERS="2",
+        MEDIAD_CELLS="1",
+        MEDIAD_CONNECTION_AGE_SECONDS="1",
+    )
     with own.running():
         yield own
 
@@ -85,6 +90,42 @@ async def test_a_client_with_several_channels_reaches_both(team: Mediad) -> None
         assert sum(connected) >= 8
     for _ in range(6):  # of whichever process
         assert (await metrics(team))[CALLS] == before + calls
+
+
+async def test_a_long_upload_outlives_the_age_of_connections(team: Mediad) -> None:
+    data = pictures(3)[2]
+    used: set[int] = set()
+    async with MediaClient(f"127.0.0.1:{team.grpc_port}", retries=Retries(attempts=1)) as client:
+
+        async def slowly() -> AsyncIterator[bytes]:
+            for part in (data[:1000], data[1000:2000]):
+                yield part
+                while len(used) < 4:
+                    await asyncio.sleep(0.05)
+            yield data[2000:]
+
+        uploading = asyncio.create_task(
+            client.upload_media_stream(
+                slowly(), filename="p.jpg", user_id="alice", purpose=Purpose.AVATAR
+            )
+        )
+        known = await upload(team, data)
+        while not uploading.done():
+            assert await client.get_media(known)
+            used |= callers(team)
+            await asyncio.sleep(0.05)
+
+        assert (await uploading).size_bytes == len(data)
+
+
+def callers(team: Mediad) -> set[int]:
+    """The ports that gRPC connections come from."""
+    return {
+        c.raddr.port
+        for member in members(team)
+        for c in member.net_connections("tcp")
+        if c.status == psutil.CONN_ESTABLISHED and c.laddr.port == team.grpc_port
+    }
 
 
 async def test_another_instance_is_refused_the_same_ports(team: Mediad, tmp_path: Path) -> None:

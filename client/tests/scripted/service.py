@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -119,7 +119,8 @@ async def hang(_attempt: Attempt) -> bytes:
 class ScriptedService:
     """Serves `script` step by step, then succeeds for ever; `seen` is all that arrived."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, options: Sequence[tuple[str, int]] = ()) -> None:
+        self.options = options
         self.script: deque[Step] = deque()
         self.seen: list[Seen] = []
         self.cancelled = 0
@@ -152,7 +153,11 @@ class ScriptedService:
         self, *, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
     ) -> None:
         self.server = grpc.aio.server(
-            options=[("grpc.max_receive_message_length", 8 << 20), ("grpc.so_reuseport", 0)]
+            options=[
+                ("grpc.max_receive_message_length", 8 << 20),
+                ("grpc.so_reuseport", 0),
+                *self.options,
+            ]
         )
         names = [m.name for m in pb.DESCRIPTOR.services_by_name["MediaService"].methods]
         handlers = {name: self._handler(name) for name in names}
