@@ -76,6 +76,11 @@ class Served:
 
     def start(self) -> None:
         """Start and wait until it is ready."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -84,6 +89,10 @@ class Served:
                 stdout=log,
                 stderr=log,
             )
+
+    def wait_until_ready(self) -> None:
+        """Return when it serves; fails with its log if it does not."""
+        assert self._process
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:

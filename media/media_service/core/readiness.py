@@ -52,12 +52,14 @@ class Readiness:
         """Set when the end has begun."""
 
     async def look(self) -> State:
-        """How it is right now, after 2 seconds at the latest."""
+        """How it is right now, after 2 seconds at the latest; at once when the end has begun."""
+        if self.draining.is_set():
+            return State(is_draining=True, missing=(), degraded=(), names=())
         checks = {**self._needed, **self._helpful}
         results = await asyncio.gather(*(self._is_well(n, c) for n, c in checks.items()))
         away = [name for name, is_well in zip(checks, results, strict=True) if not is_well]
         return State(
-            is_draining=self.draining.is_set(),
+            is_draining=False,
             missing=tuple(name for name in away if name in self._needed),
             degraded=tuple(name for name in away if name not in self._needed),
             names=tuple(checks),

@@ -49,7 +49,7 @@ class Network:
         address = urlsplit(self.server_url)
         onward, back = await asyncio.open_connection(address.hostname, address.port)
         self._writers |= {writer, back}
-        with suppress(ConnectionError):
+        with suppress(OSError):
             await asyncio.gather(self._pump(reader, back), self._pump(onward, writer))
         for each in (writer, back):
             each.close()
