@@ -37,7 +37,7 @@ def prove(run: Run) -> list[Outcome]:
 def failing(run: Run, call: str, error: str) -> Outcome:
     """Let each of these calls fail once; then the same upload must succeed."""
     ledger, pictures = Ledger(), distinct_pictures(run.seed)
-    mediad = CountedMediad(run.folder / call, MEDIAD_WORKERS="1")
+    mediad = CountedMediad(run.folder / call, MEDIAD_CELLS="1")
     wrong: list[str] = []
     try:
         mediad.start()

@@ -29,7 +29,7 @@ def prove(run: Run) -> list[Outcome]:
     """Slow the sweeper down, end its connection, and upload the same bytes: again and again."""
     require("strace")
     ledger, total, pictures = Ledger(), Findings(), distinct_pictures(run.seed)
-    mediad = CountedMediad(run.folder / "service", MEDIAD_WORKERS="1")
+    mediad = CountedMediad(run.folder / "service", MEDIAD_CELLS="1")
     rounds, ended = run.size(15, quick=2), 0
     try:
         mediad.start()

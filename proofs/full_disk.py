@@ -65,7 +65,7 @@ def storage_full(run: Run, limit: str, filling: Callable[[Path], list[Path]]) ->
     claims = Claims(run)
     folder = run.folder / limit
     with memory_disk(folder / "disk", limit) as disk:
-        mediad = Mediad(folder, MEDIAD_STORAGE_URL=f"file://{disk}", MEDIAD_WORKERS="1")
+        mediad = Mediad(folder, MEDIAD_STORAGE_URL=f"file://{disk}", MEDIAD_CELLS="1")
         try:
             mediad.start()
             asyncio.run(_while_storage_is_full(mediad, disk, filling, claims))
@@ -119,7 +119,7 @@ def everything_full(run: Run) -> list[str]:
     """Database and bytes share a disk, as with the defaults."""
     claims, folder = Claims(run), run.folder / "everything"
     with loop_disk(folder, kind="ext4", megabytes=400) as disk:
-        mediad = Mediad(folder, MEDIAD_DATA_DIR=str(disk.at / "data"), MEDIAD_WORKERS="1")
+        mediad = Mediad(folder, MEDIAD_DATA_DIR=str(disk.at / "data"), MEDIAD_CELLS="1")
         try:
             mediad.start()
             asyncio.run(_while_everything_is_full(mediad, disk.at, claims, run))

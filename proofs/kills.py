@@ -93,7 +93,7 @@ class Deleting:
 def killed_while(run: Run, doing: type[Uploading | Deleting], *, at_most: int) -> Outcome:
     """Learn the steps from one run, then be killed at each of them."""
     ledger, total, pictures = Ledger(), Findings(), distinct_pictures(run.seed)
-    mediad = CountedMediad(run.folder / doing.name, MEDIAD_WORKERS="1")
+    mediad = CountedMediad(run.folder / doing.name, MEDIAD_CELLS="1")
 
     def some() -> Uploading | Deleting:
         return doing(mediad, ledger, next(pictures))
@@ -156,7 +156,7 @@ def killed_sweeps(run: Run, *, at_most: int) -> Outcome:
     That is when the same bytes are uploaded again between the killed sweep and the next.
     """
     ledger, total, pictures = Ledger(), Findings(), distinct_pictures(run.seed)
-    mediad = CountedMediad(run.folder / "sweep", MEDIAD_WORKERS="1")
+    mediad = CountedMediad(run.folder / "sweep", MEDIAD_CELLS="1")
     try:
         mediad.start()
         asyncio.run(condemned(mediad, ledger, next(pictures)))

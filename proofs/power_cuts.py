@@ -132,7 +132,7 @@ def _lost(mediad: Mediad, ledger: Ledger) -> int:
 def on_disk(disk: LoopDisk, *, name: str = "data") -> Iterator[Mediad]:
     """A service whose database and bytes lie on the disk, and its log does not."""
     folder = disk.at.with_name(f"service-{name}")
-    mediad = Mediad(folder, MEDIAD_DATA_DIR=str(disk.at / name), MEDIAD_WORKERS="1")
+    mediad = Mediad(folder, MEDIAD_DATA_DIR=str(disk.at / name), MEDIAD_CELLS="1")
     try:
         yield mediad
     finally:

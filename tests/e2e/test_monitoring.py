@@ -23,14 +23,7 @@ from tests.e2e.userd_process import Userd
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
-FROM_ELSEWHERE = frozenset(
-    {
-        "mediad_jobs_failed",
-        "mediad_jobs_oldest_seconds",
-        "mediad_jobs_waiting",
-        "mediad_worker_restarts_total",
-    }
-)
+FROM_ELSEWHERE = frozenset({"mediad_worker_restarts_total"})  # of a supervisor only
 """Metrics that may be asked for before there is anything to tell of them."""
 OF_PROMETHEUS = frozenset({"up"})
 LABELS_OF_PROMETHEUS = frozenset({"instance", "job"})

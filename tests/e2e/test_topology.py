@@ -114,11 +114,7 @@ async def nothing_is_lost(topology: Topology, running: list[Load]) -> None:
     """What was acknowledged is known, lies in the store as it was sent, and reads as before."""
     before = [list(load.acknowledged.values()) for load in running]
     assert all(before)
-    held = {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in (topology.storage / "originals").rglob("*")
-        if file.is_file()
-    }
+    held = await asyncio.to_thread(topology.stored_originals)
     assert all(name.startswith(sha256) for name, sha256 in held.items())
     for load, acknowledged in zip(running, before, strict=True):
         for stored, sha256 in acknowledged:
@@ -185,7 +181,7 @@ async def killed_in_turn(
     async with httpx.AsyncClient() as http:
         readiness = (await http.get(f"{one.base_url}/readyz")).json()
         assert readiness["data"]["backends"]["cache"] == "degraded"
-    url = await stack.enter_async_context(open_valkey(topology.storage.parent / "valkey-again"))
+    url = await stack.enter_async_context(open_valkey(topology.folder / "valkey-again"))
     topology.network.mend(server_url=url)
     kill_servers("postgres")
     await asyncio.gather(*(load.more_uploads(3) for load in running))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import os
 import shutil
 import subprocess
@@ -14,14 +15,17 @@ from pathlib import Path
 
 import psutil
 from embedded_servers.postgres import open_postgres
+from embedded_servers.seaweedfs import SeaweedFS, open_seaweedfs
 from embedded_servers.valkey import open_valkey
 from fakes.redis_servers import Network, open_network
+from fakes.s3_server import make_bucket, sync_client
 
 from tests.e2e.processes import Mediad, Served, free_port
 from tests.e2e.userd_process import Userd
 
 HAPROXY = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
 CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
+BUCKET = "media"
 SIGNING_KEYS = "k1:0123456789abcdef0123456789abcdef"
 
 
@@ -89,7 +93,8 @@ class Topology:
     users: Userd
     balancer: Balancer | None
     network: Network
-    storage: Path
+    folder: Path
+    s3: SeaweedFS
 
     @property
     def grpc_addresses(self) -> list[str]:
@@ -103,6 +108,16 @@ class Topology:
         if self.balancer:
             return [f"http://127.0.0.1:{self.balancer.media_port}"]
         return [each.base_url for each in self.media]
+
+    def stored_originals(self) -> dict[str, str]:
+        """What the store has: the hash of the bytes by the name that should be it."""
+        client, stored = sync_client(self.s3), {}
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for key in (each["Key"] for each in page.get("Contents", ())):
+                if key.startswith("all/originals/"):
+                    body = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+                    stored[key.rpartition("/")[2]] = hashlib.sha256(body).hexdigest()
+        return stored
 
     @property
     def users_at(self) -> str:
@@ -120,13 +135,15 @@ async def open_topology(folder: Path) -> AsyncIterator[Topology]:
         open_postgres(folder / "postgres", database="userd") as users_database,
         open_valkey(folder / "valkey") as valkey,
         open_network(valkey) as network,
+        open_seaweedfs(folder / "s3") as s3,
     ):
-        storage = folder / "storage"
+        await asyncio.to_thread(make_bucket, s3, BUCKET)
         shared = {
             "MEDIAD_DATABASE_URL": database,
             "MEDIAD_REDIS_URL": network.url,
-            # The one place to switch to a bucket: s3://… of an S3 server that is opened above.
-            "MEDIAD_STORAGE_URL": f"file://{storage}",
+            "MEDIAD_STORAGE_URL": f"s3://{BUCKET}/all?endpoint={s3.endpoint}&region={s3.region}",
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
             "MEDIAD_SIGNING_KEYS": SIGNING_KEYS,
             "MEDIAD_CELLS": "1",
             "MEDIAD_MAX_CONNECTIONS": "8",
@@ -147,7 +164,8 @@ async def open_topology(folder: Path) -> AsyncIterator[Topology]:
             users=users,
             balancer=balancer,
             network=network,
-            storage=storage,
+            folder=folder,
+            s3=s3,
         )
         users._settings["USERD_MEDIA_ADDRESS"] = topology.grpc_addresses[0]
         users._settings["USERD_MEDIA_PUBLIC_URL"] = topology.readable_at[0]
