@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from media_service.config import Settings as MediaSettings
 from user_service.config import Settings as UserSettings
 
