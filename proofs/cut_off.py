@@ -27,9 +27,8 @@ _BACK_SECONDS = 60.0
 """Ten are promised, on a machine that is not busy: what came whole before its caller left is stored
 first. After a minute it is a leak."""
 _AT_ONCE = 16
-_CONNECTIONS = "select count(*) from pg_stat_activity where application_name = any($1)"
-_BUSY = "select count(*) from pg_stat_activity where application_name = any($1) and state <> 'idle'"
-_APPLICATIONS = ["mediad", "userd"]
+_CONNECTIONS = "select count(*) from pg_stat_activity where application_name ~ '^(media|user)d'"
+_BUSY = f"{_CONNECTIONS} and state <> 'idle'"
 _BOUNDARY = "cut-off"
 _READING_BYTES = 64 * 1024 * 1024
 
@@ -124,8 +123,8 @@ class Leaving:
         spools = self.users.folder / "data" / "uploads"
         return Held(
             files=_open_files(self.mediad) + _open_files(self.users),
-            connections=await self.stack.count(_CONNECTIONS, _APPLICATIONS),
-            busy=await self.stack.count(_BUSY, _APPLICATIONS),
+            connections=await self.stack.count(_CONNECTIONS),
+            busy=await self.stack.count(_BUSY),
             staged=len(self.stack.files("staging")) + len(_files(spools)),
         )
 

@@ -24,7 +24,7 @@ _STOPPED_SECONDS = 2.0
 _TERMINATE = """
 select count(pg_terminate_backend(pid)) from pg_locks
 where locktype = 'advisory' and granted
-    and pid in (select pid from pg_stat_activity where application_name = 'mediad')
+    and pid in (select pid from pg_stat_activity where application_name like 'mediad%')
     and pid <> pg_backend_pid()
 """
 

@@ -265,4 +265,4 @@ async def _locked(run: Run, stack: Stack, caller: Caller) -> Outcome:
     )
 
 
-_CONNECTIONS = "select count(*) from pg_stat_activity where application_name = 'mediad'"
+_CONNECTIONS = "select count(*) from pg_stat_activity where application_name like 'mediad%'"

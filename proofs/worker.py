@@ -21,7 +21,7 @@ from media_service.config import read_settings
 from media_service.core.formats import Format
 from media_service.core.processing import Processing
 from media_service.core.renditions import Recipe
-from media_service.entrypoints.worker.jobs import work
+from media_service.entrypoints.worker.jobs import WorkerSettings, work
 from media_service.infra.blobs.local import LocalBlobs
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.postgres.media import PostgresMedia
@@ -105,7 +105,13 @@ async def main(how: str, step: int, *, is_other: bool) -> None:
     async with open_media_service(read_settings()) as opened:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        async with work(opened.database_url, opened.service.processing, concurrency=1):
+        settings = WorkerSettings(
+            database_url=opened.database_url,
+            connection_name=opened.connection_name,
+            concurrency=1,
+        )
+        service = opened.service
+        async with work(settings, processing=service.processing, processes=service.processes):
             await asyncio.Event().wait()
 
 
