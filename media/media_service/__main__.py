@@ -301,6 +301,58 @@ def cancel_jobs(ids: tuple[int, ...]) -> None:
         sys.exit(1)
 
 
+@main.group()
+def blobs() -> None:
+    """Look after the store of bytes."""
+
+
+@blobs.command("copy")
+@click.option("--from", "source", metavar="URL", help="Copy from this store.")
+@click.option("--to", "target", metavar="URL", help="Copy to this store.")
+@click.option("--originals-only", is_flag=True, help="Renditions can be made again.")
+@click.option("--verify-only", is_flag=True, help="Read every byte in the target, copy nothing.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    help="Objects under way at once.",
+)
+def copy_blobs(
+    source: str | None,
+    target: str | None,
+    *,
+    originals_only: bool,
+    verify_only: bool,
+    concurrency: int,
+) -> None:
+    r"""Copy every object that a row names to another store, each checked on the way.
+
+    \b
+    Without --from and --to it copies from MEDIAD_STORAGE_FALLBACK_URL to the store that
+    MEDIAD_STORAGE_URL names: run it with the settings of the instances that serve meanwhile.
+    --to alone copies what the service reads, ahead of a move. docs/operations.md has the steps.
+
+    \b
+    Examples:
+      mediad blobs copy
+      mediad blobs copy --verify-only
+      mediad blobs copy --to file:///mnt/new/blobs
+
+    What the target holds whole is not copied again, so it can be ended and run again at any time.
+    Progress goes to stderr, a report to stdout. Ends with status 1 if anything is missing or
+    damaged; everything else is copied all the same.
+    """
+    from media_service.commands import copy_blobs as copy_command
+
+    settings = _settings()
+    plan = copy_command.plan(
+        settings, source, target, originals_only=originals_only, at_once=concurrency
+    )
+    if not _run(copy_command.run(settings, plan, verify_only=verify_only)):
+        sys.exit(1)
+
+
 def _settings(**overrides: Any) -> Settings:
     try:
         return read_settings(**overrides)

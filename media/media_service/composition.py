@@ -32,6 +32,7 @@ from media_service.core.scrubbing import Scrubbing
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
+from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.s3 import S3Blobs, open_s3_blobs
 from media_service.infra.blobs.s3_calls import open_calls
@@ -111,7 +112,7 @@ async def open_media_service(
         await enter(watch_backlog(opened))
         database = tracing.steps(opened, transaction="database transaction")
         staging = await enter(open_local_staging(staging_folder(settings)))
-        opened_blobs = await enter(open_blobs(storage_url(settings), staging=staging))
+        opened_blobs = await enter(open_service_blobs(settings, staging=staging))
         blobs = tracing.steps(opened_blobs, put_ahead="blob put ahead", put="blob put")
         cache, helpful = await _open_cache(stack, settings, database_url)
         codecs = tracing.steps(ImageCodecs(cells), inspect="cell inspect", develop="cell develop")
@@ -244,13 +245,25 @@ async def open_blobs(url: str, *, staging: Staging) -> AsyncIterator[Blobs]:
         )
 
 
+@asynccontextmanager
+async def open_service_blobs(settings: Settings, *, staging: Staging) -> AsyncIterator[Blobs]:
+    """What the service reads and writes: its store, and the other one while bytes move."""
+    async with open_blobs(storage_url(settings), staging=staging) as blobs:
+        if not settings.storage_fallback_url:
+            yield blobs
+            return
+        async with open_blobs(settings.storage_fallback_url, staging=staging) as second:
+            yield FallbackBlobs(blobs, second)
+
+
 def _storage_check(staging: LocalStaging, blobs: Blobs) -> Check:
     """Whether bytes can be staged, and stored for good where that is elsewhere."""
+    first = blobs.first if isinstance(blobs, FallbackBlobs) else blobs
 
     async def check() -> None:
         await staging.check()
-        if isinstance(blobs, S3Blobs):
-            await blobs.check_store()
+        if isinstance(first, S3Blobs):
+            await first.check_store()
 
     return check
 

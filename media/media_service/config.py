@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     storage_url: str = Field(
         "", description="file:///… or s3://bucket/prefix (default: blobs/ in the data folder)"
     )
+    storage_fallback_url: str = Field(
+        "", description="The other store while bytes move: read when they are missing in the first"
+    )
     delivery: str = Field(
         "proxy", pattern="^(proxy|redirect)$", description="How readers get bytes from S3"
     )
@@ -211,11 +214,14 @@ def _check_urls(settings: Settings) -> None:
 
 
 def _check_storage(settings: Settings) -> None:
-    if settings.storage_url:
-        try:
-            parse_storage_url(settings.storage_url)
-        except ValueError as error:
-            raise ValueError(f"MEDIAD_STORAGE_URL: {error}") from None
+    for name in ("storage_url", "storage_fallback_url"):
+        if url := getattr(settings, name):
+            try:
+                parse_storage_url(url)
+            except ValueError as error:
+                raise ValueError(f"MEDIAD_{name.upper()}: {error}") from None
+    if settings.storage_fallback_url and settings.storage_fallback_url == settings.storage_url:
+        raise ValueError("MEDIAD_STORAGE_FALLBACK_URL must be another store than the first")
     if settings.delivery == "redirect" and not settings.storage_url.startswith("s3://"):
         raise ValueError("MEDIAD_DELIVERY=redirect needs MEDIAD_STORAGE_URL=s3://…")
 

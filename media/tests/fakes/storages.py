@@ -17,7 +17,8 @@ from fakes.in_memory_blobs import InMemoryBlobs, InMemoryStaging
 from fakes.s3_server import sync_client
 from media_service.core.blobs import original_key
 from media_service.core.media import Sha256
-from media_service.core.ports import Blobs, OpenBlob, Staging
+from media_service.core.ports import Blobs, OpenBlob, StagedFile, Staging
+from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.s3 import open_s3_blobs
 from media_service.infra.blobs.s3_calls import Patience, open_calls
@@ -107,9 +108,35 @@ async def in_s3(
         yield Storage(blobs, staging, lay, staged_files, prefix)
 
 
+class LeftBehind(FallbackBlobs):
+    """What is put goes to the second store: as by an instance that has not heard of the first."""
+
+    async def put_ahead(self, key: str, staged: StagedFile) -> None:
+        await self._second.put_ahead(key, staged)
+
+    async def put(self, key: str, staged: StagedFile, *, anew: bool = False) -> None:
+        await self._second.put(key, staged, anew=anew)
+
+
+@contextlib.asynccontextmanager
+async def moving_on(folder: Path) -> AsyncIterator[Storage]:
+    """A new store, with an old one that holds nothing of what is asked for."""
+    async with on_local_disk(folder / "new") as new, open_local_blobs(folder / "old") as old:
+        yield dataclasses.replace(new, blobs=FallbackBlobs(new.blobs, old))
+
+
+@contextlib.asynccontextmanager
+async def left_behind(folder: Path) -> AsyncIterator[Storage]:
+    """A new store that is empty, with an old one that holds everything."""
+    async with on_local_disk(folder / "old") as old, open_local_blobs(folder / "new") as new:
+        yield dataclasses.replace(old, blobs=LeftBehind(new, old.blobs))
+
+
 KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Storage]]] = {
     "memory": in_memory,
     "local": on_local_disk,
+    "moving on": moving_on,
+    "left behind": left_behind,
 }
 
 
