@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME…]`: measures all, or what is named."""
+"""`python -m benchmarks [NAME…]`: measures all that is quick, or what is named."""
 
 from __future__ import annotations
 
@@ -7,32 +7,49 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import delivery, get_media, memory, uploads, user_uploads
+from benchmarks import (
+    batch,
+    delivery,
+    get_media,
+    housekeeping,
+    memory,
+    scale,
+    uploads,
+    user_uploads,
+    workers,
+)
 from benchmarks.reports import Row, print_table, write_results
 
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "uploads": uploads.measure,
     "memory": memory.measure,
     "get_media": get_media.measure,
+    "batch": batch.measure,
     "delivery": delivery.measure,
     "user_uploads": user_uploads.measure,
 }
+LONG: dict[str, Callable[[Path], list[Row]]] = {
+    "workers": workers.measure,
+    "scale": scale.measure,
+    "housekeeping": housekeeping.measure,
+}
+"""Those that take minutes, and run only by name."""
 
 
 def main() -> None:
-    """Measure, print a table; keep the results if everything was measured."""
+    """Measure, print a table, keep the results beside those of the others."""
+    known = BENCHMARKS | LONG
     names = sys.argv[1:] or list(BENCHMARKS)
-    unknown = set(names) - set(BENCHMARKS)
+    unknown = set(names) - set(known)
     if unknown:
-        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    rows: list[Row] = []
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
+    measured: dict[str, list[Row]] = {}
     for name in names:
         print(f"measuring {name} …", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="mediad-bench-") as folder:
-            rows += BENCHMARKS[name](Path(folder))
-    print_table(rows)
-    if len(names) == len(BENCHMARKS):
-        write_results(rows)
+            measured[name] = known[name](Path(folder))
+    print_table([row for rows in measured.values() for row in rows])
+    write_results(measured)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,15 @@ def photograph(seed: int, *, quality: int = 80) -> bytes:
     return buffer.getvalue()
 
 
-def variant(base: bytes, number: int) -> bytes:
+def small_picture(seed: int) -> bytes:
+    """A JPEG of 160 × 120 pixels: so little to decode that everything else shows."""
+    noise = np.random.default_rng(seed).integers(0, 255, (120, 160, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=70)
+    return buffer.getvalue()
+
+
+def variant(base: bytes, number: int | str) -> bytes:
     """The same picture with other bytes: a comment is put in after the JPEG's first marker."""
     text = f"variant {number}".encode()
     return base[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + base[2:]

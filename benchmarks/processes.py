@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
@@ -34,6 +35,15 @@ def own_cpu_seconds(pid: int) -> float:
 def memory_mb(pid: int) -> float:
     """Resident memory of this process alone, in MB."""
     return float(psutil.Process(pid).memory_info().rss / 1024**2)
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The most memory this process ever had, in MB; 0 once it is over."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def tree_memory_mb(pid: int) -> float:

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,28 @@ def print_table(rows: list[Row]) -> None:
         )
 
 
-def write_results(rows: list[Row]) -> None:
-    """Keep the rows and the machine they were measured on."""
-    measured: dict[str, Any] = {
-        "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "rows": [dataclasses.asdict(row) | {"ratio": round(row.ratio, 3)} for row in rows],
-    }
+def write_results(measured: Mapping[str, list[Row]]) -> None:
+    """Keep the rows of these benchmarks, in place of what they measured before."""
+    moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    kept = [row for row in read_results() if row.get("benchmark") not in measured]
+    new = [
+        {"benchmark": name, "measured_at": moment, "machine": machine}
+        | dataclasses.asdict(row)
+        | {"ratio": round(row.ratio, 3) if row.reference else None}
+        for name, rows in measured.items()
+        for row in rows
+    ]
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(measured, indent=2) + "\n")
+    RESULTS.write_text(json.dumps({"rows": kept + new}, indent=2) + "\n")
+
+
+def read_results() -> list[dict[str, Any]]:
+    """The rows that were kept."""
+    if not RESULTS.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text())["rows"]
+    return rows
 
 
 def _processor() -> str:

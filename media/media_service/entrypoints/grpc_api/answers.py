@@ -7,14 +7,17 @@ holds until the URLs in it, if they are signed, give way to the next ones.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+
+from media_proto import media_service_pb2 as pb
 
 from media_service.core.access import ANSWER_EXPIRY, Links, quantised_expiry
 from media_service.core.media import Media, MediaId
 from media_service.entrypoints.grpc_api.convert import media_response
 
 _MOST = 20_000
+_MEDIA_TAG = bytes([pb.BatchGetMediaResponse.MEDIA_FIELD_NUMBER << 3 | 2])
 
 
 class MediaAnswers:
@@ -38,3 +41,22 @@ class MediaAnswers:
         if len(self._encoded) > self._most:
             self._encoded.popitem(last=False)
         return answer
+
+    def encoded_batch(self, media: Sequence[Media], *, missing: Sequence[str]) -> bytes:
+        """The BatchGetMediaResponse with these answers, as they are, one behind the other."""
+        parts: list[bytes] = []
+        for each in media:
+            answer = self.encoded(each)
+            parts += (_MEDIA_TAG, _varint(len(answer)), answer)
+        parts.append(pb.BatchGetMediaResponse(missing_ids=missing).SerializeToString())
+        return b"".join(parts)
+
+
+def _varint(number: int) -> bytes:
+    """The number as protobuf writes lengths: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

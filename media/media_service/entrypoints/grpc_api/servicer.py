@@ -89,21 +89,16 @@ class MediaServicer:
         )
         return pb.GetSignedUrlResponse(url=url, expires_at=convert.timestamp(expires_at))
 
-    async def BatchGetMedia(
-        self, request: pb.BatchGetMediaRequest, context: Context
-    ) -> pb.BatchGetMediaResponse:
+    async def BatchGetMedia(self, request: pb.BatchGetMediaRequest, context: Context) -> bytes:
         """Tell what is known of many media."""
         asked = _checked_batch(request.media_ids)
         ids = {text: media_id for text in asked if (media_id := _parsed(text))}
         found = await self._service.reading.find(list(dict.fromkeys(ids.values())))
-        answer = pb.BatchGetMediaResponse()
-        for text in asked:
-            media = found.get(ids[text]) if text in ids else None
-            if media is None:
-                answer.missing_ids.append(text)
-            else:
-                answer.media.add().MergeFromString(self._answers.encoded(media))
-        return answer
+        each = [(text, found.get(ids[text]) if text in ids else None) for text in asked]
+        return self._answers.encoded_batch(
+            [media for _, media in each if media],
+            missing=[text for text, media in each if not media],
+        )
 
     async def BatchDeleteMedia(
         self, request: pb.BatchDeleteMediaRequest, context: Context
