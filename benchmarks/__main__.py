@@ -13,6 +13,7 @@ from benchmarks import (
     get_media,
     housekeeping,
     memory,
+    s3_uploads,
     scale,
     uploads,
     user_uploads,
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
 }
 LONG: dict[str, Callable[[Path], list[Row]]] = {
     "workers": workers.measure,
+    "s3_uploads": s3_uploads.measure,
     "scale": scale.measure,
     "housekeeping": housekeeping.measure,
 }

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import botocore.session
 import httpx
 import numpy as np
 import pytest
 from embedded_servers.postgres import open_postgres
+from embedded_servers.seaweedfs import SeaweedFS, open_seaweedfs
 from media_proto import media_service_pb2 as pb
 from PIL import Image
 
@@ -209,3 +211,47 @@ def assert_gone(hashes: list[str], *stores: Path) -> None:
     for store in stores:
         left = [key for key in objects(store) for sha256 in hashes if sha256 in key]
         assert left == []
+
+
+async def test_a_store_moves_into_a_bucket(tmp_path: Path, database_url: str) -> None:
+    old = tmp_path / "old"
+    async with open_seaweedfs(tmp_path / "seaweedfs") as server:
+        make_bucket(server)
+        shared = {
+            "MEDIAD_DATABASE_URL": database_url,
+            "MEDIAD_SIGNING_KEYS": "k1:0123456789abcdef0123456789abcdef",
+            "MEDIAD_STORAGE_URL": f"s3://moved/media?endpoint={server.endpoint}",
+            "AWS_ACCESS_KEY_ID": server.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        }
+        before = Mediad(tmp_path / "one", **shared | {"MEDIAD_STORAGE_URL": f"file://{old}"})
+        during = Mediad(tmp_path / "two", **shared, MEDIAD_STORAGE_FALLBACK_URL=f"file://{old}")
+        after = Mediad(tmp_path / "three", **shared)
+        users = Users(before)
+        with before.running():
+            for _ in range(3):
+                await users.upload_done()
+        with during.running():
+            await users.go_to(during)
+            async with users.living():
+                status, report = await run(during, "blobs", "copy")
+                assert (status, report["copied"] >= 3 * 5) == (0, True)
+            status, report = await run(during, "blobs", "copy", "--verify-only")
+            assert (status, report["copied"]) == (0, 0)
+        old.rename(tmp_path / "away")
+        with after.running():
+            await users.go_to(after)
+            for media_id in users.kept:
+                await users.look(media_id)
+
+
+def make_bucket(server: SeaweedFS) -> None:
+    client = botocore.session.get_session().create_client(
+        "s3",
+        region_name=server.region,
+        endpoint_url=server.endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    )
+    client.create_bucket(Bucket="moved")
+    client.close()
