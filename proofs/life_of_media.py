@@ -121,7 +121,7 @@ class LifeOfMedia(RuleBasedStateMachine):
             database_url=self.stack.database_url,
             storage_url=f"file://{self.stack.blobs}",
             signing_keys="k1:0123456789abcdef",
-            workers=1,
+            cells=1,
         )
         opened = self.do(self.opened.enter_async_context(open_media_service(settings)))
         self.service: MediaService = opened.service

@@ -12,7 +12,13 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from media_service.core.blobs import Blob, StoredObject, content_lock, developing_lock
+from media_service.core.blobs import (
+    Blob,
+    StoredObject,
+    content_lock,
+    developing_lock,
+    hash_range,
+)
 from media_service.core.copies import (
     CopyReport,
     Kind,
@@ -106,16 +112,17 @@ class Copying:
 
     async def _named(self, kind: Kind) -> AsyncIterator[NamedObject]:
         """Every object of this kind that a row names, in the order of their keys."""
-        after = Sha256("")
-        while blobs := await self._page(after):
+        start, end = hash_range(0, 1)
+        while blobs := await self._page(start, end):
             found = await self._originals_or_renditions(kind, blobs)
             for each in found:
                 yield each
-            after = blobs[-1].sha256
+            start = f"{blobs[-1].sha256}00"
 
-    async def _page(self, after: Sha256) -> list[Blob]:
+    async def _page(self, start: str, end: str) -> list[Blob]:
         rows = self._database.latest.blobs
-        return await _patiently(lambda: rows.page(after, limit=_BATCH))
+        found = await _patiently(lambda: rows.within(start, end, limit=_BATCH))
+        return [held.blob for held in found]
 
     async def _originals_or_renditions(
         self, kind: Kind, blobs: Sequence[Blob]

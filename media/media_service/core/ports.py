@@ -253,9 +253,6 @@ class BlobRows(Protocol):
     async def find(self, sha256s: Sequence[Sha256]) -> dict[Sha256, Blob]:
         """Those that are there, live or condemned."""
 
-    async def page(self, after: Sha256, *, limit: int) -> list[Blob]:
-        """Those that come after this hash (empty: the first), in the order of their hashes."""
-
     async def keep(self, blob: Blob) -> None:
         """Add the blob, or revive it if it was condemned or damaged."""
 

@@ -509,19 +509,6 @@ async def test_only_blobs_that_are_there_are_found(database: Database) -> None:
     assert await database.latest.blobs.find([]) == {}
 
 
-async def test_blobs_are_paged_through_in_the_order_of_their_hashes(database: Database) -> None:
-    blobs = sorted((a_blob(f"page {n}") for n in range(7)), key=lambda blob: blob.sha256)
-    for blob in reversed(blobs):
-        await database.latest.blobs.keep(blob)
-
-    first = await database.latest.blobs.page(Sha256(""), limit=4)
-    second = await database.latest.blobs.page(first[-1].sha256, limit=4)
-
-    assert [*first, *second] == blobs
-    assert len(first) == 4
-    assert await database.latest.blobs.page(blobs[-1].sha256, limit=4) == []
-
-
 async def test_a_blob_that_is_kept_again_stays_as_it_was(database: Database) -> None:
     await database.latest.blobs.keep(blob := a_blob())
 

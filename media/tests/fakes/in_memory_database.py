@@ -371,12 +371,6 @@ class InMemoryBlobRows:
             found = ((sha256, session.blobs.get(sha256)) for sha256 in sha256s)
             return {sha256: blob for sha256, blob in found if blob}
 
-    async def page(self, after: Sha256, *, limit: int) -> list[Blob]:
-        """Those that come after this hash (empty: the first), in the order of their hashes."""
-        async with self._statement("blobs.page") as session:
-            found = [blob for blob in session.blobs.rows() if blob.sha256 > after]
-            return sorted(found, key=lambda blob: blob.sha256)[:limit]
-
     async def keep(self, blob: Blob) -> None:
         """Add the blob, or revive it if it was condemned."""
         async with self._statement("blobs.keep") as session:

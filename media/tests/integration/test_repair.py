@@ -94,7 +94,7 @@ async def _open(url: str, folder: Path, **settings: Any) -> AsyncIterator[Runnin
         data_dir=folder / "data",
         database_url=url,
         storage_url=f"file://{folder}/blobs",
-        workers=1,
+        cells=1,
         **settings,
     )
     async with open_media_service(chosen) as opened:

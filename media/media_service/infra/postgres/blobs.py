@@ -39,16 +39,6 @@ class PostgresBlobs:
             )
         return {blob.sha256: blob for blob in map(_from_row, rows)}
 
-    async def page(self, after: Sha256, *, limit: int) -> list[Blob]:
-        """Those that come after this hash (empty: the first), in the order of their hashes."""
-        with translated():
-            rows = await self._executor.fetch(
-                f"select {_COLUMNS} from blobs where sha256 > $1 order by sha256 limit $2",
-                bytes.fromhex(after),
-                limit,
-            )
-        return [_from_row(row) for row in rows]
-
     async def keep(self, blob: Blob) -> None:
         """Add the blob, or revive it if it was condemned or damaged."""
         told = blob.inspection
