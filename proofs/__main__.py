@@ -11,6 +11,7 @@ from pathlib import Path
 
 from proofs import (
     batch_deletes,
+    clocks,
     cut_off,
     disk_errors,
     equal_uploads,
@@ -36,6 +37,7 @@ PROOFS: dict[str, Prove] = {
     "disk_errors": disk_errors.prove,
     "fence": fence.prove,
     "full_disk": full_disk.prove,
+    "clocks": clocks.prove,
     "batch_deletes": batch_deletes.prove,
     "cut_off": cut_off.prove,
     "equal_uploads": equal_uploads.prove,
