@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -106,6 +107,11 @@ async def _works(claims: Claims, by: str, wrong: Mediad, picture: bytes, ledger:
         known = await stub(channel).GetMedia(pb.GetMediaRequest(media_id=media_id))
         claims.that(f"{by}: it takes and develops an upload", known.status == pb.COMPLETED)
         claims.that(f"{by}: and serves it", (await http.get(known.url)).status_code == 200)
+        signed = await stub(channel).GetSignedUrl(
+            pb.GetSignedUrlRequest(media_id=media_id, expiry_seconds=60)
+        )
+        off = abs(signed.expires_at.ToDatetime(UTC) - datetime.now(UTC))
+        claims.that(f"{by}: its clock is wrong indeed", off > timedelta(minutes=30))
 
 
 async def _sweeps_nothing(mediad: Mediad) -> bool:

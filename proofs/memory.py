@@ -1,0 +1,163 @@
+"""Many large uploads at once in little memory: none is killed, all get through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import random
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+from media_client import MediaClient, Purpose
+from media_client.errors import Limited, Unavailable
+from PIL import Image
+
+from proofs import oracle
+from proofs.ledger import Ledger
+from proofs.outcomes import CannotRun, Outcome, Run, require_root
+from proofs.power_cuts import end
+from tests.e2e.processes import Mediad
+
+_GROUPS = Path("/sys/fs/cgroup/memory")
+_MEGABYTE = 1024**2
+_CHUNK_BYTES = 256 * 1024
+_SECONDS = 1500.0
+_PNG_HEAD_BYTES = 33
+"""The signature and the first chunk: others may follow."""
+
+
+def prove(run: Run) -> list[Outcome]:
+    """Upload large pictures, all at once, to a service whose memory is bounded."""
+    count, side = run.size(64, quick=6), run.size(5700, quick=2800)
+    limit = 512
+    with memory_group(f"mediad-proof-{run.folder.name}", megabytes=limit) as group:
+        mediad = Mediad(run.folder / "service", MEDIAD_WORKERS="1")
+        mediad.launcher = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
+        try:
+            mediad.start()
+            return [asyncio.run(_uploading(run, mediad, group, count=count, side=side))]
+        finally:
+            end(mediad)
+
+
+@contextlib.contextmanager
+def memory_group(name: str, *, megabytes: int) -> Iterator[Path]:
+    """A control group whose processes have so much memory together. Raises CannotRun."""
+    require_root()
+    if not (_GROUPS / "memory.limit_in_bytes").exists():
+        raise CannotRun("no memory controller of control groups (version 1) here")
+    group = _GROUPS / name
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(megabytes * _MEGABYTE))
+        yield group
+    finally:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+
+
+async def _uploading(run: Run, mediad: Mediad, group: Path, *, count: int, side: int) -> Outcome:
+    ledger, refusals = Ledger(), 0
+    body = await asyncio.to_thread(_noise, run.seed, side)
+    resting = _resident(mediad)
+    peak = [resting]
+    watching = asyncio.create_task(_watch(mediad, peak))
+
+    async def upload(client: MediaClient, number: int) -> None:
+        nonlocal refusals
+        head, hasher = _marked(body, number), hashlib.sha256()
+        hasher.update(head)
+        hasher.update(memoryview(body)[_PNG_HEAD_BYTES:])
+        while True:
+            try:
+                stored = await client.upload_media_stream(
+                    _pieces(head, body),
+                    filename="noise.png",
+                    user_id="alice",
+                    purpose=Purpose.MESSAGE_ATTACHMENT,
+                    timeout=_SECONDS,
+                )
+            except (Limited, Unavailable) as refusal:
+                refusals += 1
+                await asyncio.sleep(random.uniform(0.5, 2) + (refusal.retry_after or 0))
+                continue
+            ledger.uploaded[stored.media_id] = hasher.hexdigest()
+            refusals += await _read(stored.url)
+            run.progress(f"{len(ledger.uploaded)}/{count}, at most {max(peak)} MB resident")
+            return
+
+    address = f"127.0.0.1:{mediad.grpc_port}"
+    async with MediaClient(address, channels=8, upload_timeout=_SECONDS) as client:
+        await asyncio.gather(*(upload(client, number) for number in range(count)))
+    findings = await oracle.judge(mediad, ledger, reading=4)
+    watching.cancel()
+    killed = _oom_kills(group)
+    return Outcome(
+        proof="memory",
+        invariant=f"{count} uploads of {len(body) // 10**6} MB at once in 512 MB: none is killed",
+        faults=count,
+        acknowledged=len(ledger.uploaded),
+        losses=findings.wrong + killed + count - len(ledger.uploaded),
+        note=f"killed for memory: {killed}; refused and tried again: {refusals}; the serving "
+        f"process: {resting} MB at rest, {max(peak)} MB at most; wrong: {findings}",
+    )
+
+
+async def _read(url: str) -> int:
+    """Read what is made of it, as soon as it may be; how often that was refused."""
+    async with httpx.AsyncClient(timeout=300) as http:
+        for refused in range(100):
+            answer = await http.get(url)
+            if answer.status_code == 200:
+                return refused
+            await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
+    raise AssertionError(f"it answers {answer.status_code}")
+
+
+def _noise(seed: int, side: int) -> bytes:
+    """A PNG that no compression makes smaller."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def _marked(body: bytes, number: int) -> bytes:
+    """The head of the PNG, with a text chunk that makes it another file."""
+    kind, text = b"tEXt", b"Comment\0%d" % number
+    checksum = zlib.crc32(kind + text).to_bytes(4, "big")
+    return body[:_PNG_HEAD_BYTES] + len(text).to_bytes(4, "big") + kind + text + checksum
+
+
+async def _pieces(head: bytes, body: bytes) -> AsyncIterator[bytes]:
+    yield head
+    for start in range(_PNG_HEAD_BYTES, len(body), _CHUNK_BYTES):
+        yield body[start : start + _CHUNK_BYTES]
+
+
+async def _watch(mediad: Mediad, peak: list[int]) -> None:
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            peak.append(max(_resident(mediad), peak.pop()))
+        await asyncio.sleep(0.1)
+
+
+def _resident(mediad: Mediad) -> int:
+    """Memory of the serving process alone, in MB."""
+    for line in Path(f"/proc/{mediad.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def _oom_kills(group: Path) -> int:
+    """How many processes of the group were killed because there was no memory for them."""
+    for line in (group / "memory.oom_control").read_text().splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
