@@ -31,6 +31,7 @@ DURABLE = (
 """What the threads of the disks do."""
 SENDING = ("sendto", "sendmsg", "write", "writev")
 """How the event loop speaks with the database and with callers."""
+_ROOT = Path(__file__).parents[1]
 _LOOP = "loop"
 _ATTACH_SECONDS = 20
 _CALL = re.compile(r"^(\d+) +(\w+)\(")
@@ -42,6 +43,11 @@ class CountedMediad(Mediad):
     """A service whose system calls can be counted by thread."""
 
     module = "proofs.counted"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As any service's, wherever it is started."""
+        return super().environment | {"PYTHONPATH": str(_ROOT)}
 
     @property
     def threads(self) -> dict[str, int]:
