@@ -115,7 +115,7 @@ async def _uploading(run: Run, mediad: Mediad, group: Path, body: bytes, count: 
     watching.cancel()
     return Outcome(
         proof="memory",
-        invariant=f"{count} uploads of {len(body) // 10**6} MB at once: nothing is killed for memory",
+        invariant=f"{count} uploads of {len(body) // 10**6} MB at once: no process is killed",
         faults=count,
         acknowledged=len(ledger.uploaded),
         losses=findings.wrong + killed + count - len(ledger.uploaded),
