@@ -72,55 +72,67 @@ def memory_group(name: str, *, megabytes: int) -> Iterator[Path]:
             group.rmdir()
 
 
-async def _uploading(run: Run, mediad: Mediad, group: Path, body: bytes, count: int) -> Outcome:
-    ledger, refusals = Ledger(), 0
-    resting = _resident(mediad)
-    peak = [resting]
-    watching = asyncio.create_task(_watch(mediad, peak))
+class Load:
+    """So many uploads of one picture, each made another file, all at once."""
 
-    async def upload(client: MediaClient, number: int) -> None:
-        nonlocal refusals
-        head, hasher = _marked(body, number), hashlib.sha256()
+    def __init__(self, run: Run, mediad: Mediad, body: bytes, count: int) -> None:
+        self.ledger = Ledger()
+        self.refusals = 0
+        self.resting = self.peak = _resident(mediad)
+        self._run = run
+        self._mediad = mediad
+        self._body = body
+        self._count = count
+
+    async def pass_by(self) -> None:
+        """Upload all, until they are through or the service is dead."""
+        address = f"127.0.0.1:{self._mediad.grpc_port}"
+        async with MediaClient(address, channels=8, upload_timeout=_SECONDS) as client:
+            uploads = asyncio.gather(*(self._upload(client, n) for n in range(self._count)))
+            while not uploads.done() and self._mediad.status is None:
+                self.peak = max(self.peak, _resident(self._mediad))
+                await asyncio.sleep(0.1)
+            uploads.cancel()
+            await asyncio.gather(uploads, return_exceptions=True)
+
+    async def _upload(self, client: MediaClient, number: int) -> None:
+        head, hasher = _marked(self._body, number), hashlib.sha256()
         hasher.update(head)
-        hasher.update(memoryview(body)[_PNG_HEAD_BYTES:])
+        hasher.update(memoryview(self._body)[_PNG_HEAD_BYTES:])
         while True:
             try:
                 stored = await client.upload_media_stream(
-                    _pieces(head, body),
+                    _pieces(head, self._body),
                     filename="noise.png",
                     user_id="alice",
                     purpose=Purpose.MESSAGE_ATTACHMENT,
                     timeout=_SECONDS,
                 )
+                break
             except (Limited, Unavailable) as refusal:
-                refusals += 1
+                self.refusals += 1
                 await asyncio.sleep(random.uniform(0.5, 2) + (refusal.retry_after or 0))
-                continue
-            ledger.uploaded[stored.media_id] = hasher.hexdigest()
-            refusals += await _read(stored.url)
-            run.progress(f"{len(ledger.uploaded)}/{count}, at most {max(peak)} MB resident")
-            return
+        self.ledger.uploaded[stored.media_id] = hasher.hexdigest()
+        self.refusals += await _read(stored.url)
+        through = f"{len(self.ledger.uploaded)}/{self._count}"
+        self._run.progress(f"{through}, at most {self.peak} MB resident")
 
-    address = f"127.0.0.1:{mediad.grpc_port}"
-    async with MediaClient(address, channels=8, upload_timeout=_SECONDS) as client:
-        uploads = asyncio.gather(*(upload(client, number) for number in range(count)))
-        while not uploads.done() and mediad.status is None:
-            await asyncio.sleep(0.2)
-        uploads.cancel()
-        await asyncio.gather(uploads, return_exceptions=True)
-    killed = _oom_kills(group)
+
+async def _uploading(run: Run, mediad: Mediad, group: Path, body: bytes, count: int) -> Outcome:
+    load = Load(run, mediad, body, count)
+    await load.pass_by()
+    killed, uploaded = _oom_kills(group), len(load.ledger.uploaded)
     if mediad.status is not None:  # everything else is known only of a service that runs
         mediad.start()
-    findings = await oracle.judge(mediad, ledger, reading=4)
-    watching.cancel()
+    findings = await oracle.judge(mediad, load.ledger, reading=4)
     return Outcome(
         proof="memory",
         invariant=f"{count} uploads of {len(body) // 10**6} MB at once: no process is killed",
         faults=count,
-        acknowledged=len(ledger.uploaded),
-        losses=findings.wrong + killed + count - len(ledger.uploaded),
-        note=f"killed for memory: {killed}; refused and tried again: {refusals}; the serving "
-        f"process: {resting} MB at rest, {max(peak)} MB at most; wrong: {findings}",
+        acknowledged=uploaded,
+        losses=findings.wrong + killed + count - uploaded,
+        note=f"killed for memory: {killed}; refused and tried again: {load.refusals}; the serving "
+        f"process: {load.resting} MB at rest, {load.peak} MB at most; wrong: {findings}",
     )
 
 
@@ -156,18 +168,12 @@ async def _pieces(head: bytes, body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + _CHUNK_BYTES]
 
 
-async def _watch(mediad: Mediad, peak: list[int]) -> None:
-    while True:
-        with contextlib.suppress(OSError, ValueError):
-            peak.append(max(_resident(mediad), peak.pop()))
-        await asyncio.sleep(0.1)
-
-
 def _resident(mediad: Mediad) -> int:
     """Memory of the serving process alone, in MB."""
-    for line in Path(f"/proc/{mediad.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) // 1024
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{mediad.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) // 1024
     return 0
 
 
