@@ -14,12 +14,15 @@ from proofs import oracle
 from proofs.disks import LoopDisk, loop_disk
 from proofs.ledger import Ledger, distinct_pictures, keep_writing
 from proofs.oracle import Findings
-from proofs.outcomes import CannotRun, Outcome, Run, require
+from proofs.outcomes import CannotRun, Outcome, Run, Stopwatch, require
 from tests.e2e.processes import Mediad
 
 KINDS = ("ext4", "xfs")
 _INVARIANT = "acknowledged uploads and deletions survive a power cut"
 _READ_OVER_HTTP = 20
+_LEAST_ACKNOWLEDGED = 3
+"""Before a cut: a machine that is busy may need longer."""
+_SLOW_SECONDS = 30
 _FLUSHES = "fsync,fdatasync,syncfs,sync_file_range,msync"
 LYING = (
     *("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={_FLUSHES}"),
@@ -148,7 +151,10 @@ async def _write_until_cut(
 ) -> None:
     """Have it written to, cut the power at a random moment, see everything dead, mount again."""
     writer = asyncio.create_task(keep_writing(mediad, ledger, pictures, seed=seed))
+    enough, watch = ledger.acknowledged + _LEAST_ACKNOWLEDGED, Stopwatch()
     await asyncio.sleep(random.Random(seed).uniform(0.3, 1.6))
+    while ledger.acknowledged < enough and watch.seconds < _SLOW_SECONDS:
+        await asyncio.sleep(0.01)
     disk.cut_power()
     await asyncio.sleep(0.2)  # whatever is still acknowledged now counts as well
     await asyncio.to_thread(end, mediad)
