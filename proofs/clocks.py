@@ -39,7 +39,7 @@ async def beside_a_right_one(run: Run, wrong_by: tuple[str, ...]) -> Outcome:
             "MEDIAD_DATABASE_URL": url,
             "MEDIAD_STORAGE_URL": f"file://{run.folder}/blobs",
             "MEDIAD_SIGNING_KEYS": "k1:0123456789abcdef0123456789abcdef",
-            "MEDIAD_WORKERS": "1",
+            "MEDIAD_CELLS": "1",
         }
         right = Mediad(run.folder / "right", **shared)
         await asyncio.to_thread(right.start)
@@ -142,7 +142,7 @@ async def jumping(run: Run) -> Outcome:
     """A clock that jumps between requests and under them."""
     claims, ledger, pictures = Claims(run), Ledger(), distinct_pictures(run.seed + 1)
     clock = run.folder / "clock"
-    settings = _off_by("+0") | {"FAKETIME_TIMESTAMP_FILE": str(clock), "MEDIAD_WORKERS": "1"}
+    settings = _off_by("+0") | {"FAKETIME_TIMESTAMP_FILE": str(clock), "MEDIAD_CELLS": "1"}
     del settings["FAKETIME"]
     clock.write_text("+0\n")
     mediad = Mediad(run.folder / "jumping", **settings)

@@ -45,7 +45,7 @@ def _bounded(run: Run, body: bytes, *, megabytes: int, count: int) -> Outcome:
     """So many uploads to a service that has, with its database and cell, so much memory."""
     folder = run.folder / str(megabytes)
     with memory_group(f"{run.folder.name}-{megabytes}", megabytes=megabytes) as group:
-        mediad = Mediad(folder, MEDIAD_WORKERS="1")
+        mediad = Mediad(folder, MEDIAD_CELLS="1")
         mediad.launcher = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
         try:
             mediad.start()
