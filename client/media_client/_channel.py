@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import json
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,12 +19,15 @@ from media_proto import media_service_pb2 as pb
 from media_client._context import trace_headers
 from media_client._errors import WRITE_FAILED, translated
 from media_client._transport import UPLOAD_MEDIA_STREAM, AnswerT, Call, RequestT, Rpc
-from media_client.errors import BadAnswer
+from media_client.errors import BadAnswer, Unavailable
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["MediaService"].full_name
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|passthrough):(?!\d+$)")
 _AWAY = frozenset({grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN})
+_PATIENCE_SECONDS = 1.5
+"""How long a call waits for an address that is back: longer than gRPC may wait to connect."""
+_LOOK_SECONDS = 0.02
 Options = tuple[tuple[str, int | str], ...]
 T = TypeVar("T")
 _Upload = grpc.aio.StreamUnaryCall[Any, Any]
@@ -73,7 +76,7 @@ def channel_options(max_message_bytes: int) -> Options:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
         # Equal channels would otherwise share one connection.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.service_config", _SERVICE_CONFIG),
@@ -99,54 +102,89 @@ def open_channel(address: str, tls: TLS | None, options: Options) -> grpc.aio.Ch
 
 
 class GrpcTransport:
-    """Spreads calls over channels; `token` goes along with each."""
+    """Spreads calls over channels, each with its address; `token` goes along with each call."""
 
-    def __init__(self, channels: Sequence[grpc.aio.Channel], *, token: str | None) -> None:
-        self._channels = channels
-        self._turns = itertools.cycle([_Methods(channel) for channel in channels])
+    def __init__(
+        self, channels: Sequence[tuple[str, grpc.aio.Channel]], *, token: str | None
+    ) -> None:
+        self._ways = deque(_Way(address, channel) for address, channel in channels)
+        self._has_choice = len({address for address, _ in channels}) > 1
         self._authorization = (("authorization", f"Bearer {token}"),) if token else ()
 
     async def close(self) -> None:
         """Close every channel; calls in flight end Interrupted."""
-        await asyncio.gather(*(channel.close() for channel in self._channels))
-
-    def _next(self) -> _Methods:
-        """The channel whose turn it is, but for those that are known to lead nowhere."""
-        for _ in self._channels:
-            methods = next(self._turns)
-            if len(self._channels) == 1 or not methods.is_away():
-                return methods
-        return next(self._turns)
+        await asyncio.gather(*(way.channel.close() for way in self._ways))
 
     async def unary(self, rpc: Rpc[RequestT, AnswerT], request: RequestT, call: Call) -> AnswerT:
         """Send a message; its answer."""
-        with translated(call.request_id):
-            answer = await self._next().unary(rpc)(
-                request, timeout=call.remaining_seconds(), metadata=self._metadata(call)
-            )
+        async with self._way(call) as way:
+            with translated(call.request_id):
+                answer = await way.unary(rpc)(
+                    request, timeout=call.remaining_seconds(), metadata=self._metadata(call)
+                )
         return _readable(answer, rpc.answer, call)
 
     async def stream(
         self, chunks: AsyncGenerator[pb.UploadChunk, None], call: Call
     ) -> pb.UploadMediaResponse:
         """Send an upload; its answer, which may come before all of it is sent."""
-        with translated(call.request_id):
-            started = self._next().uploads(
-                timeout=call.remaining_seconds(), metadata=self._metadata(call)
-            )
-        answer = await _uploaded(started, chunks, call)
+        async with self._way(call) as way:
+            with translated(call.request_id):
+                started = way.uploads(
+                    timeout=call.remaining_seconds(), metadata=self._metadata(call)
+                )
+            answer = await _uploaded(started, chunks, call)
         return _readable(answer, UPLOAD_MEDIA_STREAM.answer, call)
+
+    @asynccontextmanager
+    async def _way(self, call: Call) -> AsyncGenerator[_Way, None]:
+        """The channel for an attempt at a call; its address is noted if it fails there."""
+        way = self._next(call)
+        if call.past.failed_at and self._has_choice and way.is_away():
+            way = await self._next_that_is_there(call)
+        try:
+            yield way
+        except Unavailable:
+            call.past.failed_at.add(way.address)
+            raise
+
+    def _next(self, call: Call) -> _Way:
+        """The channel whose turn it is.
+
+        Those that are known to lead nowhere come last, and before them those to an address at
+        which this very call has failed: its death may not have reached their channels yet.
+        """
+        ways = self._ways
+        if len(ways) > 1:
+            best = min(ways, key=lambda way: (way.is_away(), way.address in call.past.failed_at))
+            ways.rotate(-ways.index(best) - 1)
+        return ways[-1]
+
+    async def _next_that_is_there(self, call: Call) -> _Way:
+        """Wait, once for a call, until a channel leads somewhere again.
+
+        When instances restart one after another, the next may be gone before gRPC has tried again
+        to connect to the one that is back.
+        """
+        loop = asyncio.get_running_loop()
+        until = min(loop.time() + _PATIENCE_SECONDS, call.deadline)
+        while (way := self._next(call)).is_away():
+            if call.past.has_waited or loop.time() >= until:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        call.past.has_waited = True
+        return way
 
     def _metadata(self, call: Call) -> tuple[tuple[str, str], ...]:
         traced = tuple((name.lower(), value) for name, value in trace_headers().items())
         return (*self._authorization, ("x-request-id", call.request_id), *traced)
 
 
-class _Methods:
-    """The methods of the service on one channel, each made once."""
+class _Way:
+    """A channel to an address, and the methods of the service on it, each made once."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._channel = channel
+    def __init__(self, address: str, channel: grpc.aio.Channel) -> None:
+        self.address, self.channel = address, channel
         self._made: dict[str, Any] = {}
         self.uploads = channel.stream_unary(
             _path(UPLOAD_MEDIA_STREAM),
@@ -156,12 +194,12 @@ class _Methods:
 
     def is_away(self) -> bool:
         """Whether gRPC could not connect and is about to try again."""
-        return self._channel.get_state() in _AWAY
+        return self.channel.get_state() in _AWAY
 
     def unary(self, rpc: Rpc[RequestT, AnswerT]) -> Any:
         """The callable of a method that takes one message and answers one."""
         if rpc.name not in self._made:
-            self._made[rpc.name] = self._channel.unary_unary(
+            self._made[rpc.name] = self.channel.unary_unary(
                 _path(rpc),
                 request_serializer=rpc.request.SerializeToString,
                 response_deserializer=_parsing(rpc.answer),

@@ -63,7 +63,7 @@ class MediaClient(MediaApi):
         if self._open is not None:
             raise RuntimeError("the client is open already")
         opened = [
-            open_channel(target, self._tls, self._options)
+            (target, open_channel(target, self._tls, self._options))
             for _ in range(self._channels)
             for target in targets(self._address)
         ]

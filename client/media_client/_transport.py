@@ -35,12 +35,21 @@ BATCH_DELETE_MEDIA = Rpc(
 )
 
 
+@dataclasses.dataclass(slots=True)
+class Past:
+    """What became of earlier attempts at a call: where they failed, and if one has waited."""
+
+    failed_at: set[str] = dataclasses.field(default_factory=set)
+    has_waited: bool = False
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a method by the user; every attempt at it shares its id and its deadline."""
+    """One call of a method by the user; attempts at it share its id, its deadline and its past."""
 
     request_id: str
     deadline: float
+    past: Past = dataclasses.field(default_factory=Past)
 
     def remaining_seconds(self) -> float:
         """How long it may still take."""

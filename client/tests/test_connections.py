@@ -32,7 +32,7 @@ from media_client._channel import targets
 from media_client._transport import Rpc
 from media_client.errors import MessageTooLarge
 from media_proto import media_service_pb2 as pb
-from scripted.service import MEDIA_ID, NOON, ScriptedService, answer
+from scripted.service import MEDIA_ID, NOON, ScriptedService, answer, refuse
 
 ONCE = Retries(attempts=1)
 
@@ -188,6 +188,56 @@ async def test_of_several_addresses_one_that_dies_is_left_out(scripted: Scripted
             await media.get_media(MEDIA_ID)
 
     assert len(other.seen) >= 9
+
+
+async def test_what_failed_at_one_address_is_repeated_at_another(
+    scripted: ScriptedService,
+) -> None:
+    scripted.then(*[refuse(grpc.StatusCode.UNAVAILABLE)] * 40)
+    async with (
+        ScriptedService().running() as other,
+        MediaClient(
+            f"{scripted.address},{other.address}", channels=2, retries=Retries(attempts=2)
+        ) as media,
+    ):
+        await asyncio.gather(*(media.get_media(MEDIA_ID) for _ in range(40)))
+
+    assert scripted.seen
+    assert len(other.seen) == 40
+
+
+async def test_addresses_that_restart_one_after_another_cost_no_call(
+    scripted: ScriptedService,
+) -> None:
+    async with (
+        ScriptedService().running() as other,
+        MediaClient(
+            f"{scripted.address},{other.address}", channels=2, retries=Retries(attempts=2)
+        ) as media,
+    ):
+        for restarting, staying in ((scripted, other), (other, scripted)):
+            await restarting.stop()
+            begun = len(staying.seen)
+            while len(staying.seen) < begun + 20:
+                await media.get_media(MEDIA_ID)
+            await restarting.start(address=restarting.address)
+        await scripted.stop()
+        await media.get_media(MEDIA_ID)
+
+
+async def test_a_call_waits_but_once_for_addresses_that_stay_away(
+    scripted: ScriptedService,
+) -> None:
+    await scripted.stop()
+    begun = asyncio.get_running_loop().time()
+    often = Retries(attempts=20, first_pause=0)
+
+    addresses = f"{scripted.address},127.0.0.1:1"
+    async with MediaClient(addresses, retries=often, timeout=60) as media:
+        with pytest.raises(Unavailable):
+            await media.get_media(MEDIA_ID)
+
+    assert asyncio.get_running_loop().time() - begun < 15
 
 
 @pytest.mark.parametrize(
