@@ -16,12 +16,12 @@ from media_service.core.errors import (
     MediaFailed,
     MediaNotFound,
     RenditionNotFound,
+    is_final,
 )
 from media_service.core.media import Media, MediaId, ProcessingStatus, Visibility
 from media_service.core.ports import Blobs, Clock, Database, OpenBlob
 from media_service.core.reading import Reading
 from media_service.core.renditions import Rendition, is_version
-from media_service.core.repairing import DAMAGE_CODE
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +107,8 @@ class Delivering:
         return await self._current(media, rendition), is_exact
 
     async def _current(self, media: Media, rendition: Rendition) -> StoredRendition:
-        # What failed because of damage may have been healed since: only a look can tell.
-        if media.status is ProcessingStatus.FAILED and media.failure_code != DAMAGE_CODE:
+        # What failed for want of something may be there since: only an attempt can tell.
+        if media.status is ProcessingStatus.FAILED and is_final(media.failure_code):
             raise MediaFailed
         known = self._developing.known(media, rendition.recipe)
         return known or (await self._developing.ensure(media))[rendition.recipe.key]

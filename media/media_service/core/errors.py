@@ -23,6 +23,7 @@ from __future__ import annotations
 import enum
 import inspect
 import re
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -288,3 +289,24 @@ _PASSING = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.FULL})
 def is_passing(error: BaseException) -> bool:
     """Whether this is a failure that another attempt may not meet."""
     return isinstance(error, MediaError) and error.kind in _PASSING
+
+
+def _kinds_below(cls: type[MediaError]) -> Iterator[type[MediaError]]:
+    yield cls
+    for below in cls.__subclasses__():
+        yield from _kinds_below(below)
+
+
+_FINAL = frozenset(
+    cls().code
+    for above in (Broken, TooLarge, Unsupported, CancelledByOperator)
+    for cls in _kinds_below(above)
+)
+
+
+def is_final(code: str) -> bool:
+    """Whether what failed with this code fails again whoever tries, or nobody is to try.
+
+    That is so when the file itself is at fault, or an operator has cancelled the work on it.
+    """
+    return code in _FINAL

@@ -166,6 +166,25 @@ async def test_a_medium_that_failed_is_not_delivered(fake: FakeService) -> None:
         await _find(fake, media)
 
 
+@pytest.mark.parametrize("code", ["too_complex", "unsupported_type", "cancelled_by_operator"])
+async def test_what_failed_for_good_is_not_tried_for_readers(fake: FakeService, code: str) -> None:
+    media = await fake.upload()
+    await fake.service.processing.give_up(media.id, revision=1, code=code)
+
+    with pytest.raises(MediaFailed):
+        await _find(fake, media)
+
+
+@pytest.mark.parametrize("code", ["storage_unavailable", "storage_full", "internal_error"])
+async def test_what_jobs_gave_up_though_the_file_is_right_is_made_for_readers(
+    fake: FakeService, code: str
+) -> None:
+    media = await fake.upload()
+    await fake.service.processing.give_up(media.id, revision=1, code=code)
+
+    assert await _read(fake, await _find(fake, media))
+
+
 async def test_a_busy_decoder_is_told(fake: FakeService) -> None:
     media = await fake.upload()
     fake.codecs.develop_error = DecoderUnavailable()

@@ -109,3 +109,13 @@ def test_every_error_has_a_sentence_of_its_own(error: type[MediaError]) -> None:
 
 def test_a_message_can_say_more_than_the_docstring() -> None:
     assert str(errors.InvalidRequest("media_id is missing.")) == "media_id is missing."
+
+
+def test_only_what_is_wrong_with_a_file_and_what_was_cancelled_is_final() -> None:
+    final = {code for code in CODES if errors.is_final(code)}
+
+    assert final == {
+        *(code for code, kind in CODES.items() if kind in (Kind.BROKEN, Kind.UNSUPPORTED)),
+        *(code for code, kind in CODES.items() if kind is Kind.TOO_LARGE),
+        "cancelled_by_operator",
+    }
