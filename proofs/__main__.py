@@ -15,6 +15,7 @@ from proofs import (
     cut_off,
     disk_errors,
     equal_uploads,
+    fairness,
     fence,
     flipped_bytes,
     full_disk,
@@ -28,6 +29,7 @@ from proofs import (
     power_cuts,
     redis_away,
     rot,
+    terminated,
 )
 from proofs.outcomes import CannotRun, Outcome, Prove, Run, Stopwatch, Verdict
 from proofs.reports import keep, table
@@ -43,6 +45,7 @@ PROOFS: dict[str, Prove] = {
     "batch_deletes": batch_deletes.prove,
     "cut_off": cut_off.prove,
     "equal_uploads": equal_uploads.prove,
+    "fairness": fairness.prove,
     "flipped_bytes": flipped_bytes.prove,
     "killed_workers": killed_workers.prove,
     "last_deletes": last_deletes.prove,
@@ -51,6 +54,7 @@ PROOFS: dict[str, Prove] = {
     "postgres_away": postgres_away.prove,
     "redis_away": redis_away.prove,
     "rot": rot.prove,
+    "terminated": terminated.prove,
 }
 _GOOD = frozenset({Verdict.PROVED, Verdict.SKIPPED})
 
