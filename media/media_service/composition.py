@@ -33,9 +33,7 @@ from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
 from media_service.infra.blobs.fallback import FallbackBlobs
-from media_service.infra.blobs.local import open_local_blobs
-from media_service.infra.blobs.s3 import S3Blobs, open_s3_blobs
-from media_service.infra.blobs.s3_calls import open_calls
+from media_service.infra.blobs.local import LocalBlobs, open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
@@ -45,7 +43,7 @@ from media_service.infra.postgres.changes import follow_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
-from media_service.storage_urls import parse_storage_url
+from media_service.storage_urls import S3Address, parse_storage_url
 from media_service.tracing import UNTRACED, Tracing
 
 Check = Callable[[], Awaitable[None]]
@@ -92,13 +90,18 @@ def prepared_folder(settings: Settings) -> Path:
 
 @asynccontextmanager
 async def open_media_service(
-    settings: Settings, *, tracing: Tracing = UNTRACED
+    settings: Settings, *, tracing: Tracing = UNTRACED, is_decoding: bool = True
 ) -> AsyncIterator[Opened]:
-    """Open what the core needs, hand it over, close in reverse order."""
+    """Open what the core needs, hand it over, close in reverse order.
+
+    Unless it is decoding it starts no cells, and can neither take pictures in nor develop any.
+    """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         name = f"mediad-{secrets.token_hex(6)}"
-        cells = await enter(Cells(size=settings.cells))
+        cells = Cells(size=settings.cells)
+        if is_decoding:
+            await enter(cells)
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
         pool = open_database(
@@ -230,19 +233,26 @@ async def open_blobs(url: str, *, staging: Staging) -> AsyncIterator[Blobs]:
     Raises ValueError for what is no such URL; OSError, StorageFull, StorageUnavailable.
     """
     where = parse_storage_url(url)
-    async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
-        if isinstance(where, Path):
-            yield await enter(open_local_blobs(where))
-            return
-        calls = await enter(
-            open_calls(
-                region=where.region, endpoint=where.endpoint, is_path_style=where.is_path_style
-            )
-        )
-        yield await enter(
-            open_s3_blobs(calls, bucket=where.bucket, prefix=where.prefix, staging=staging)
-        )
+    opening = (
+        open_local_blobs(where) if isinstance(where, Path) else _open_bucket(where, staging=staging)
+    )
+    async with opening as blobs:
+        yield blobs
+
+
+@asynccontextmanager
+async def _open_bucket(where: S3Address, *, staging: Staging) -> AsyncIterator[Blobs]:
+    """The blobs in a bucket; only who has one pays for the import of an S3 client."""
+    from media_service.infra.blobs.s3 import open_s3_blobs
+    from media_service.infra.blobs.s3_calls import open_calls
+
+    async with (
+        open_calls(
+            region=where.region, endpoint=where.endpoint, is_path_style=where.is_path_style
+        ) as calls,
+        open_s3_blobs(calls, bucket=where.bucket, prefix=where.prefix, staging=staging) as blobs,
+    ):
+        yield blobs
 
 
 @asynccontextmanager
@@ -259,6 +269,9 @@ async def open_service_blobs(settings: Settings, *, staging: Staging) -> AsyncIt
 def _storage_check(staging: LocalStaging, blobs: Blobs) -> Check:
     """Whether bytes can be staged, and stored for good where that is elsewhere."""
     first = blobs.first if isinstance(blobs, FallbackBlobs) else blobs
+    if isinstance(first, LocalBlobs):
+        return staging.check
+    from media_service.infra.blobs.s3 import S3Blobs
 
     async def check() -> None:
         await staging.check()

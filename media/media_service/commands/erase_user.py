@@ -37,7 +37,7 @@ async def run(
     """Erase, telling of each medium as it goes; whether nothing of them is left."""
     configure_logs(settings.log_format)
     owner = UserId(user_id)
-    async with open_media_service(settings) as opened:
+    async with open_media_service(settings, is_decoding=False) as opened:
         live, deleted = await opened.service.erasing.count(owner)
         what = f"{live} media and {deleted} rows of deleted ones of {user_id!r}"
         if is_dry:

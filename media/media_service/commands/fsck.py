@@ -47,7 +47,7 @@ async def check(
 ) -> bool:
     """Compare, repair if asked, print; whether nothing differs, or all that did is repaired."""
     configure_logs(settings.log_format)
-    async with open_media_service(settings) as opened:
+    async with open_media_service(settings, is_decoding=False) as opened:
         auditing = opened.service.auditing
         with _progress_bar("comparing") as bar:
             report = await auditing.compare(deep=deep, on_progress=bar.update)
@@ -63,7 +63,7 @@ async def check(
 async def undo(settings: Settings, label: str) -> None:
     """Put back what a repair moved to the trash, and print the keys."""
     configure_logs(settings.log_format)
-    async with open_media_service(settings) as opened:
+    async with open_media_service(settings, is_decoding=False) as opened:
         try:
             keys = await opened.service.auditing.undo(label)
         except ValueError as error:

@@ -17,7 +17,7 @@ from media_service.core.jobs import Job, JobFilter
 async def show(settings: Settings, which: JobFilter, *, limit: int, as_json: bool) -> None:
     """Print these jobs."""
     configure_logs(settings.log_format)
-    async with open_media_service(settings) as opened:
+    async with open_media_service(settings, is_decoding=False) as opened:
         jobs = await opened.service.queueing.find(which, limit=limit)
     for job in jobs:
         click.echo(json.dumps(dataclasses.asdict(job), default=str) if as_json else _line(job))
@@ -28,7 +28,7 @@ async def show(settings: Settings, which: JobFilter, *, limit: int, as_json: boo
 async def retry(settings: Settings, ids: Sequence[int]) -> bool:
     """Begin these jobs again, or without ids all that are parked or failed; whether all were."""
     configure_logs(settings.log_format)
-    async with open_media_service(settings) as opened:
+    async with open_media_service(settings, is_decoding=False) as opened:
         if not ids:
             click.echo(f"{await opened.service.queueing.retry_all_failed()} jobs begun again")
             return True
@@ -39,7 +39,7 @@ async def retry(settings: Settings, ids: Sequence[int]) -> bool:
 async def cancel(settings: Settings, ids: Sequence[int]) -> bool:
     """Take these jobs away; whether all were there."""
     configure_logs(settings.log_format)
-    async with open_media_service(settings) as opened:
+    async with open_media_service(settings, is_decoding=False) as opened:
         done = await opened.service.queueing.cancel(ids)
     return _tell(ids, done, what="cancelled")
 

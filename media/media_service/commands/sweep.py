@@ -17,7 +17,7 @@ async def run(settings: Settings, *, grace_seconds: int | None) -> bool:
     """Sweep everything once and print what was removed, as JSON; whether all could be."""
     configure_logs(settings.log_format)
     grace = None if grace_seconds is None else timedelta(seconds=grace_seconds)
-    async with open_media_service(settings) as opened:
+    async with open_media_service(settings, is_decoding=False) as opened:
         housekeeping = opened.service.housekeeping
         report = await housekeeping.sweep(grace=grace)
         report.orphaned_files = await housekeeping.collect_orphans()
