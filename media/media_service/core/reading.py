@@ -9,6 +9,8 @@ from media_service.core.errors import MediaNotFound
 from media_service.core.media import Media, MediaId, UserId
 from media_service.core.ports import Cache, Clock, Database
 
+MAX_BATCH = 100
+
 Found = dict[MediaId, Media | None]
 
 

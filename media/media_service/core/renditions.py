@@ -14,6 +14,11 @@ from media_service.core.errors import InvalidOptions
 ENGINE_VERSION: Final = 1
 """Raised when the same recipe would give other bytes, so that its URLs change too."""
 
+MAX_SIDE: Final = 16_384
+MAX_FRAME_PIXELS: Final = 50_000_000
+MAX_TOTAL_PIXELS: Final = 250_000_000
+"""Of all frames together."""
+
 MAX_BOX_PIXELS: Final = 4096
 FULL: Final = "full"
 _VERSION = re.compile(r"[0-9a-f]{10}")

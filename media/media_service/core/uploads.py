@@ -17,6 +17,8 @@ from media_service.core.formats import parse_content_type
 from media_service.core.media import Purpose, UserId, Visibility
 from media_service.core.renditions import ProcessingOptions
 
+MAX_UNARY_BYTES = 100 * 1024 * 1024
+MAX_CHUNK_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARACTERS = 1024
 _KEPT_NAME_BYTES = 200
 _KEPT_EXTENSION_BYTES = 16

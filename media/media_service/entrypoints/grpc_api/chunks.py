@@ -9,8 +9,8 @@ from contextlib import suppress
 from media_proto import media_service_pb2 as pb
 
 from media_service.core.errors import InvalidStream, UploadStalled
+from media_service.core.uploads import MAX_CHUNK_BYTES
 
-MAX_CHUNK_BYTES = 4 * 1024 * 1024
 STALL_SECONDS = 30
 _SLICE_BYTES = 1024 * 1024
 _DRAIN_BYTES = 32 * 1024 * 1024

@@ -13,13 +13,14 @@ from grpc_reflection.v1alpha import reflection
 
 from media_service.core.readiness import Readiness
 from media_service.core.service import MediaService
+from media_service.core.uploads import MAX_UNARY_BYTES
 from media_service.entrypoints.grpc_api.auth import ServiceTokens
 from media_service.entrypoints.grpc_api.budget import ByteBudget
 from media_service.entrypoints.grpc_api.handlers import SERVICE, MediaHandlers
 from media_service.entrypoints.grpc_api.servicer import MediaServicer
 
-MAX_MESSAGE_BYTES = 100 * 1024 * 1024 + 64 * 1024
-"""A file of 100 MB and what is said about it."""
+MAX_MESSAGE_BYTES = MAX_UNARY_BYTES + 64 * 1024
+"""A file, and what is said about it."""
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),

@@ -8,6 +8,7 @@ from media_proto import media_service_pb2 as pb
 
 from media_service.core.errors import InvalidBatch, InvalidMediaId, MediaError
 from media_service.core.media import MediaId, parse_media_id
+from media_service.core.reading import MAX_BATCH
 from media_service.core.service import MediaService
 from media_service.core.uploads import parse_user_id
 from media_service.entrypoints.grpc_api import convert
@@ -15,8 +16,6 @@ from media_service.entrypoints.grpc_api.answers import MediaAnswers
 from media_service.entrypoints.grpc_api.chunks import ChunkReader, RequestStream, sliced
 from media_service.entrypoints.grpc_api.errors import Context
 from media_service.entrypoints.grpc_api.measuring import measured_upload
-
-MAX_BATCH = 100
 
 
 class MediaServicer:

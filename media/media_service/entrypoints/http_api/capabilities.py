@@ -7,19 +7,26 @@ from collections.abc import Mapping
 from media_service.core.access import MAX_EXPIRY
 from media_service.core.media import MediaType, Purpose
 from media_service.core.purposes import ANY_HEIGHT, Policies, Policy
-from media_service.core.renditions import MAX_BOX_PIXELS, ThumbnailSpec
-from media_service.core.uploads import MAX_NAME_CHARACTERS
+from media_service.core.reading import MAX_BATCH
+from media_service.core.renditions import (
+    MAX_BOX_PIXELS,
+    MAX_FRAME_PIXELS,
+    MAX_SIDE,
+    MAX_TOTAL_PIXELS,
+    ThumbnailSpec,
+)
+from media_service.core.uploads import MAX_CHUNK_BYTES, MAX_NAME_CHARACTERS, MAX_UNARY_BYTES
 
 LIMITS: Mapping[str, Mapping[str, int]] = {
     "pixels": {
-        "most_a_frame": 50_000_000,
-        "most_a_side": 16_384,
-        "most_in_all_frames": 250_000_000,
+        "most_a_frame": MAX_FRAME_PIXELS,
+        "most_a_side": MAX_SIDE,
+        "most_in_all_frames": MAX_TOTAL_PIXELS,
     },
     "api": {
-        "most_ids_in_a_batch": 100,
-        "most_bytes_in_a_unary_upload": 104_857_600,
-        "most_bytes_in_a_chunk": 4_194_304,
+        "most_ids_in_a_batch": MAX_BATCH,
+        "most_bytes_in_a_unary_upload": MAX_UNARY_BYTES,
+        "most_bytes_in_a_chunk": MAX_CHUNK_BYTES,
         "most_characters_in_a_filename": MAX_NAME_CHARACTERS,
         "most_pixels_a_side_in_options": MAX_BOX_PIXELS,
         "longest_expiry_seconds": int(MAX_EXPIRY.total_seconds()),

@@ -22,11 +22,11 @@ from media_service.core.errors import (
     TooManyPixels,
 )
 from media_service.core.formats import Format
-from media_service.core.renditions import Inspection, Recipe, Shape
+from media_service.core.renditions import MAX_SIDE, Inspection, Recipe, Shape
 from media_service.infra.codecs import wire
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.headers.limits import MAX_FRAMES, MAX_SIDE
+from media_service.infra.codecs.headers.limits import MAX_FRAMES
 
 _ERRORS: Final[Mapping[str, type[MediaError]]] = {
     error.__name__: error

@@ -7,12 +7,10 @@ import mmap
 from typing import Final
 
 from media_service.core.errors import BrokenFile, MetadataTooLarge, TooComplex, TooManyPixels
+from media_service.core.renditions import MAX_FRAME_PIXELS, MAX_SIDE, MAX_TOTAL_PIXELS
 
 Buffer = bytes | mmap.mmap
 
-MAX_SIDE: Final = 16_384
-MAX_FRAME_PIXELS: Final = 50_000_000
-MAX_TOTAL_PIXELS: Final = 250_000_000
 MAX_METADATA_BYTES: Final = 1024 * 1024
 MAX_FRAMES: Final = 10_000
 """Tiny frames stay within the pixels in any number, but each costs its own overhead."""
