@@ -50,7 +50,7 @@ async def test_requests_made_from_it_are_answered_as_it_says(
             f"http://127.0.0.1:{service.port}/openapi.json",
             f"--header=Authorization: Bearer {person.access_token}",
             "--phases=examples,coverage,fuzzing",
-            "--max-examples=10",
+            "--max-examples=5",
             "--max-time=40",
             "--seed=7",
             "--checks=all",
