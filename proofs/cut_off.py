@@ -17,8 +17,9 @@ from media_proto import media_service_pb2 as pb
 from proofs.callers import PICTURE, Caller, authorized, calling
 from proofs.ledger import distinct_pictures
 from proofs.outcomes import Outcome, Run
-from proofs.stack import Stack, noisy_picture, open_stack, running
+from proofs.stack import Stack, open_stack, running
 from tests.e2e.processes import Mediad, Served, upload_request
+from tests.e2e.samples import noisy_picture
 from tests.e2e.userd_process import Userd
 
 INVARIANT = "I17: who leaves leaves nothing behind"

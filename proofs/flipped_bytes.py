@@ -15,8 +15,9 @@ from media_proto import media_service_pb2 as pb
 
 from proofs.callers import Caller, calling
 from proofs.outcomes import Outcome, Run
-from proofs.stack import Stack, noisy_picture, open_stack, running, sha256_of
+from proofs.stack import Stack, open_stack, running, sha256_of
 from tests.e2e.processes import upload_request
+from tests.e2e.samples import flip_a_byte, noisy_picture
 
 WRONG_BYTES = "I9: bytes that are not what they were are never served"
 REPAIR = "I8: uploading the same bytes again heals every reference"
@@ -163,7 +164,7 @@ async def _healed(caller: Caller, stack: Stack, subjects: list[Subject]) -> Outc
     """Ruin originals in several ways; after the next upload every reference is read."""
     wrong: list[str] = []
     for subject in subjects:
-        for ruin in (removed, truncated, flipped):
+        for ruin in (removed, truncated, flip_a_byte):
             wrong += await heal(caller, stack, subject, ruin=ruin)
     return Outcome(
         proof="flipped bytes",
@@ -215,17 +216,3 @@ def removed(file: Path) -> None:
 def truncated(file: Path) -> None:
     """Half of the file is gone."""
     os.truncate(file, file.stat().st_size // 2)
-
-
-def flipped(file: Path) -> None:
-    """A byte in the middle is another."""
-    flip_a_byte(file, at=file.stat().st_size // 2)
-
-
-def flip_a_byte(file: Path, *, at: int) -> None:
-    """One bit of the file is another from now on."""
-    with file.open("r+b") as opened:
-        opened.seek(at)
-        [byte] = opened.read(1)
-        opened.seek(at)
-        opened.write(bytes([byte ^ 0x10]))

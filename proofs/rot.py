@@ -17,7 +17,8 @@ import httpx
 from proofs.callers import Caller, calling
 from proofs.flipped_bytes import Subject, subject_of
 from proofs.outcomes import Outcome, Run, require, require_root
-from proofs.stack import Stack, noisy_picture, open_stack, running
+from proofs.stack import Stack, open_stack, running
+from tests.e2e.samples import noisy_picture
 
 INVARIANT = "I9: rot below the file system, within the hour of a verdict, is not served"
 _IMAGE_BYTES = 256 * 1024 * 1024

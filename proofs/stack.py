@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import io
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -13,9 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
-import numpy as np
 from embedded_servers.postgres import open_postgres
-from PIL import Image
 
 from proofs.callers import OUTSIDE
 from tests.e2e.processes import Mediad, Served
@@ -119,11 +116,3 @@ def ended(server: Served) -> None:
 def sha256_of(content: bytes) -> str:
     """Its name in the store."""
     return hashlib.sha256(content).hexdigest()
-
-
-def noisy_picture(seed: int, *, size: tuple[int, int] = (64, 48), format: str = "JPEG") -> bytes:
-    """A picture like no other seed's, hard to make smaller."""
-    noise = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    kept = io.BytesIO()
-    Image.fromarray(noise).save(kept, format, quality=85)
-    return kept.getvalue()

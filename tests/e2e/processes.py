@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -176,3 +177,13 @@ def upload_request(data: bytes, **fields: object) -> pb.UploadMediaRequest:
         "purpose": pb.PROFILE_PICTURE,
     }
     return pb.UploadMediaRequest(**(given | fields))  # type: ignore[arg-type]
+
+
+async def completed(media: Stub, media_id: str) -> pb.MediaResponse:
+    """The medium, once the work on it is done."""
+    for _ in range(800):
+        known = await media.GetMedia(pb.GetMediaRequest(media_id=media_id))
+        if known.status == pb.COMPLETED:
+            return known
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{media_id} is still {pb.ProcessingStatus.Name(known.status)}")

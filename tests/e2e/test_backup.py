@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import io
 import os
 import shutil
 import subprocess
@@ -15,24 +14,15 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import grpc
 import httpx
-import numpy as np
 import pytest
 from embedded_servers.postgres import open_postgres
 from media_proto import media_service_pb2 as pb
-from PIL import Image
 
 from tests.e2e.processes import Mediad, Stub, stub, upload_request
 from tests.e2e.refusals import stored_files
+from tests.e2e.samples import noisy_picture
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.timeout(300)]
-
-
-def picture(seed: int) -> bytes:
-    """A picture unlike those of other seeds."""
-    noise = np.random.default_rng(seed).integers(0, 255, (120, 160, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
 
 
 @dataclasses.dataclass
@@ -47,7 +37,7 @@ class Traffic:
     async def run(self) -> None:
         seed = 0
         while not self.is_over:
-            data = picture(seed := seed + 1)
+            data = noisy_picture(seed := seed + 1)
             answer = await self.media.UploadMedia(upload_request(data, visibility=pb.PRIVATE))
             self.answered.append(answer.media_id)
 
@@ -158,7 +148,7 @@ async def check_restored(backup: Backup, new: Mediad, http: httpx.AsyncClient) -
                 with pytest.raises(grpc.aio.AioRpcError) as error:
                     await media.GetMedia(pb.GetMediaRequest(media_id=media_id))
                 assert error.value.code() is grpc.StatusCode.NOT_FOUND
-            uploaded = await media.UploadMedia(upload_request(picture(1_000_000)))
+            uploaded = await media.UploadMedia(upload_request(noisy_picture(1_000_000)))
             assert await read(media, http, uploaded.media_id)
             assert kept <= {path.name for path in stored_files(new.folder)}
 

@@ -16,18 +16,8 @@ from media_proto import media_service_pb2 as pb
 from PIL import Image
 
 from tests.e2e.conftest import PHOTO
-from tests.e2e.processes import Mediad, Stub, upload_request
+from tests.e2e.processes import Mediad, Stub, completed, upload_request
 from tests.e2e.refusals import refused
-
-
-async def completed(media: Stub, media_id: str) -> pb.MediaResponse:
-    """The medium, once the work on it is done."""
-    for _ in range(200):
-        answer = await media.GetMedia(pb.GetMediaRequest(media_id=media_id))
-        if answer.status == pb.COMPLETED:
-            return answer
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"still {pb.ProcessingStatus.Name(answer.status)}")
 
 
 async def test_every_url_of_the_answer_works_at_once(

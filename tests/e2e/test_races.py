@@ -14,14 +14,15 @@ import pytest_asyncio
 from proofs.callers import Caller, browsing, calling
 from proofs.cut_off import Leaving
 from proofs.equal_uploads import Race, uploads_of
-from proofs.flipped_bytes import Flipping, flipped, heal, removed, subject_of
+from proofs.flipped_bytes import Flipping, heal, removed, subject_of
 from proofs.killed_workers import Scene
 from proofs.last_deletes import Races, sweeping
 from proofs.ledger import Ledger, distinct_pictures
 from proofs.outcomes import Run, Verdict
-from proofs.stack import Stack, noisy_picture, open_stack, running
+from proofs.stack import Stack, open_stack, running
 from proofs.worker import STEPS
 from tests.e2e.processes import Mediad
+from tests.e2e.samples import flip_a_byte, noisy_picture
 from tests.e2e.userd_process import Userd
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.asyncio(loop_scope="module")]
@@ -94,7 +95,7 @@ async def test_wrong_bytes_are_not_served_and_an_upload_heals_them(parts: Parts)
 
     assert flipping.wrong == []
     assert flipping.right > 0
-    for ruin in (removed, flipped):
+    for ruin in (removed, flip_a_byte):
         assert await heal(parts.first, parts.stack, subject, ruin=ruin) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import httpx
 import pytest
 from media_proto import media_service_pb2 as pb
 
-from tests.e2e.processes import Mediad, stub, upload_request
+from tests.e2e.processes import Mediad, completed, stub, upload_request
 from tests.e2e.refusals import stored_files
+from tests.e2e.samples import flip_a_byte
 
 
 @pytest.fixture
@@ -35,10 +37,7 @@ async def test_fsck_and_erase_user_beside_a_running_service(
         async with own.channel() as channel:
             media = await stub(channel).UploadMedia(upload_request(photo))
             assert (await http.get(media.url)).status_code == 200
-            while (
-                await stub(channel).GetMedia(pb.GetMediaRequest(media_id=media.media_id))
-            ).status != pb.COMPLETED:
-                pass
+            await completed(stub(channel), media.media_id)
         [rendition, *_] = [f for f in stored_files(own.folder) if "renditions" in f.parts]
         rendition.unlink()
 
@@ -53,4 +52,46 @@ async def test_fsck_and_erase_user_beside_a_running_service(
         erased = said(own, "erase-user", "alice", "--yes", "--json", "--check-url", own.base_url)
         assert erased["totals"] == {"erased": 1, "shared": 0, "incomplete": 0}
         assert (await http.get(media.url)).status_code == 404
+        assert stored_files(own.folder) == []
+
+
+async def test_a_damaged_rendition_is_made_anew_and_a_damaged_original_heals_by_upload(
+    own: Mediad, photo: bytes
+) -> None:
+    with own.running():
+        async with own.channel() as channel, httpx.AsyncClient(timeout=30) as http:
+            media = stub(channel)
+            made = await media.UploadMedia(upload_request(photo))
+            good = (await http.get(made.url)).content
+            await completed(media, made.media_id)
+            originals = [f for f in stored_files(own.folder) if "originals" in f.parts]
+            renditions = [f for f in stored_files(own.folder) if "renditions" in f.parts]
+
+    for rendition in renditions:
+        flip_a_byte(rendition)
+    with own.running():
+        async with own.channel() as channel, httpx.AsyncClient(timeout=30) as http:
+            assert (await http.get(made.url)).content == good
+
+    flip_a_byte(originals[0])
+    shutil.rmtree(own.folder / "data" / "blobs" / "renditions")
+    with own.running():
+        async with own.channel() as channel, httpx.AsyncClient(timeout=30) as http:
+            broken = await http.get(made.url)
+            assert (broken.status_code, broken.json()["error"]["code"]) == (503, "media_damaged")
+            await stub(channel).UploadMedia(upload_request(photo, user_id="other"))
+            assert (await http.get(made.url)).content == good
+
+
+async def test_sweep_removes_what_was_deleted(own: Mediad, photo: bytes) -> None:
+    with own.running():
+        async with own.channel() as channel:
+            media = stub(channel)
+            made = await media.UploadMedia(upload_request(photo))
+            await completed(media, made.media_id)
+            assert stored_files(own.folder)
+            await media.DeleteMedia(pb.DeleteMediaRequest(media_id=made.media_id, user_id="alice"))
+            swept = said(own, "sweep", "--grace", "0")
+
+        assert swept["condemned_blobs"] == 1
         assert stored_files(own.folder) == []

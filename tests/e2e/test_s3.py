@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from embedded_servers.seaweedfs import SeaweedFS
 from fakes.s3_server import make_bucket, running_seaweedfs, sync_client
 from media_proto import media_service_pb2 as pb
-from PIL import Image
 
 from tests.e2e.processes import Mediad, stub, upload_request
+from tests.e2e.samples import noisy_picture
 
 pytestmark = pytest.mark.needs_s3
 
@@ -38,13 +36,6 @@ def mediad(folder: Path, server: SeaweedFS, bucket: str, **settings: str) -> Med
     )
 
 
-def picture() -> bytes:
-    noise = np.random.default_rng(1).integers(0, 255, (900, 1200, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
 def names(server: SeaweedFS, bucket: str) -> list[str]:
     client: Any = sync_client(server)
     answer = client.list_objects_v2(Bucket=bucket)
@@ -61,7 +52,9 @@ async def test_a_picture_comes_goes_and_leaves_nothing(
     with own.running():
         async with own.channel() as channel, httpx.AsyncClient(timeout=30) as http:
             media = stub(channel)
-            uploaded = await media.UploadMedia(upload_request(picture()), timeout=30)
+            uploaded = await media.UploadMedia(
+                upload_request(noisy_picture(1, size=(1200, 900))), timeout=30
+            )
             whole = await http.get(uploaded.url)
             part = await http.get(uploaded.url, headers={"range": "bytes=100-199"})
             thumbnails = [await http.get(each.url) for each in uploaded.thumbnails]
@@ -87,7 +80,7 @@ async def test_readers_are_sent_to_the_bucket(seaweedfs: SeaweedFS, tmp_path: Pa
     own = mediad(tmp_path / "own", seaweedfs, bucket, MEDIAD_DELIVERY="redirect")
     with own.running():
         async with own.channel() as channel, httpx.AsyncClient(timeout=30) as http:
-            request = upload_request(picture(), visibility=pb.PRIVATE)
+            request = upload_request(noisy_picture(1, size=(1200, 900)), visibility=pb.PRIVATE)
             uploaded = await stub(channel).UploadMedia(request, timeout=30)
             sent = await http.get(uploaded.url)
             head = await http.head(uploaded.url, follow_redirects=True)

@@ -18,8 +18,7 @@ from embedded_servers.postgres import open_postgres
 from media_proto import media_service_pb2 as pb
 from PIL import Image
 
-from tests.e2e.processes import Mediad, stub, upload_request
-from tests.e2e.test_crashes import completed
+from tests.e2e.processes import Mediad, completed, stub, upload_request
 
 
 def large_picture(seed: int) -> bytes:

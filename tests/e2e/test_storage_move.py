@@ -16,27 +16,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import botocore.session
 import httpx
-import numpy as np
 import pytest
 from embedded_servers.postgres import open_postgres
-from embedded_servers.seaweedfs import SeaweedFS, open_seaweedfs
+from embedded_servers.seaweedfs import open_seaweedfs
+from fakes.s3_server import make_bucket
 from media_proto import media_service_pb2 as pb
 from PIL import Image
 
-from tests.e2e.processes import Mediad, stub, upload_request
-from tests.e2e.test_crashes import completed, flip_a_byte
+from tests.e2e.processes import Mediad, completed, stub, upload_request
+from tests.e2e.samples import flip_a_byte, noisy_picture
 
 SEEDED = 12
-
-
-def picture(seed: int) -> bytes:
-    """A small picture unlike any other."""
-    buffer = io.BytesIO()
-    noise = np.random.default_rng(seed).integers(0, 255, (320, 400, 3), np.uint8)
-    Image.fromarray(noise).save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
 
 
 class Users:
@@ -66,7 +57,7 @@ class Users:
             self._served[instance] -= 1
 
     async def upload(self) -> str:
-        data = picture(next(self._seeds))
+        data = noisy_picture(next(self._seeds), size=(400, 320))
         async with self.balanced() as instance, instance.channel() as channel:
             answer = await stub(channel).UploadMedia(upload_request(data))
         self.kept[answer.media_id], self.hashes[answer.media_id] = answer.url, answer.sha256
@@ -216,7 +207,7 @@ def assert_gone(hashes: list[str], *stores: Path) -> None:
 async def test_a_store_moves_into_a_bucket(tmp_path: Path, database_url: str) -> None:
     old = tmp_path / "old"
     async with open_seaweedfs(tmp_path / "seaweedfs") as server:
-        make_bucket(server)
+        make_bucket(server, "moved")
         shared = {
             "MEDIAD_DATABASE_URL": database_url,
             "MEDIAD_SIGNING_KEYS": "k1:0123456789abcdef0123456789abcdef",
@@ -243,15 +234,3 @@ async def test_a_store_moves_into_a_bucket(tmp_path: Path, database_url: str) ->
             await users.go_to(after)
             for media_id in users.kept:
                 await users.look(media_id)
-
-
-def make_bucket(server: SeaweedFS) -> None:
-    client = botocore.session.get_session().create_client(
-        "s3",
-        region_name=server.region,
-        endpoint_url=server.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-    )
-    client.create_bucket(Bucket="moved")
-    client.close()

@@ -15,7 +15,7 @@ import pytest
 from embedded_servers.valkey import open_valkey
 from media_client import MediaClient, MediaError, Purpose, Retries, UploadedMedia
 
-from tests.e2e.test_crashes import pictures
+from tests.e2e.samples import noisy_picture
 from tests.e2e.topology import Topology, kill_servers, open_topology, restarted
 
 pytestmark = [
@@ -41,7 +41,7 @@ class Load:
     async def upload_for_ever(self, seed: int) -> None:
         """Each time another picture, by the client's own way."""
         chance = random.Random(seed)
-        base = pictures(seed + 1, size=(60, 80))[-1]
+        base = noisy_picture(seed, size=(80, 60))
         while True:
             data = base + chance.randbytes(8)  # after the end of the picture: other bytes
             try:

@@ -16,7 +16,7 @@ import pytest
 from media_client import MediaClient, Purpose, Retries
 
 from tests.e2e.processes import Mediad
-from tests.e2e.test_crashes import pictures
+from tests.e2e.samples import noisy_pictures
 
 CALLS = 'mediad_grpc_request_seconds_count{code="OK",method="GetMedia"}'
 
@@ -78,7 +78,7 @@ def connections_by_process(team: Mediad) -> list[int]:
 
 async def test_a_client_with_several_channels_reaches_both(team: Mediad) -> None:
     await until(lambda: both_serve(team))
-    media_id = await upload(team, pictures(1)[0])
+    media_id = await upload(team, noisy_pictures(1)[0])
     before = (await metrics(team))[CALLS]
     async with contextlib.AsyncExitStack() as stack:
         calls, connected = 0, [0]
@@ -93,7 +93,7 @@ async def test_a_client_with_several_channels_reaches_both(team: Mediad) -> None
 
 
 async def test_a_long_upload_outlives_the_age_of_connections(team: Mediad) -> None:
-    data = pictures(3)[2]
+    data = noisy_pictures(3)[2]
     used: set[int] = set()
     async with MediaClient(f"127.0.0.1:{team.grpc_port}", retries=Retries(attempts=1)) as client:
 
@@ -145,7 +145,7 @@ async def test_a_process_that_is_killed_is_replaced_and_what_it_counted_stays(
     team: Mediad,
 ) -> None:
     await until(lambda: both_serve(team))
-    media_id = await upload(team, pictures(2)[1])
+    media_id = await upload(team, noisy_pictures(2)[1])
     before = await metrics(team)
     victim = members(team)[0]
     cells = victim.children(recursive=True)
@@ -199,7 +199,7 @@ async def test_sigterm_ends_all_and_loses_nothing(tmp_path: Path) -> None:
                     data, filename="p.jpg", user_id="a", purpose=Purpose.AVATAR, timeout=30
                 )
             )
-            for data in pictures(6)
+            for data in noisy_pictures(6)
         ]
         await asyncio.wait(uploads, return_when=asyncio.FIRST_COMPLETED)
         status = await asyncio.to_thread(own.stop, timeout=30)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import itertools
 import os
 import re
@@ -15,19 +16,23 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageDraw
 from playwright.sync_api import (
     Browser,
     FilePayload,
     Locator,
     Page,
     Request,
+    ViewportSize,
     expect,
     sync_playwright,
 )
 
-ARTEFACTS = Path(__file__).parent / "artefacts"
+ARTEFACTS = Path(__file__).parents[1] / "artefacts"
 PASSWORD = "ripe apricots at dawn"
 WAIT_MS = 20_000
+DESKTOP: ViewportSize = {"width": 1100, "height": 800}
 
 _numbers = itertools.count(1)
 
@@ -248,3 +253,18 @@ class Visitor:
         path.parent.mkdir(exist_ok=True)
         self.page.screenshot(path=path, full_page=True, animations="disabled")
         return path
+
+
+def painted(colour: str = "seagreen", *, size: tuple[int, int] = (640, 480)) -> FilePayload:
+    """A small picture of one colour with a stripe."""
+    image = Image.new("RGB", size, colour)
+    ImageDraw.Draw(image).rectangle((0, 0, size[0], size[1] // 4), fill="gold")
+    stored = io.BytesIO()
+    image.save(stored, "PNG")
+    return FilePayload(name=f"{colour}.png", mimeType="image/png", buffer=stored.getvalue())
+
+
+def seen(page: Page, selector: str) -> np.ndarray:
+    """The pixels on the screen."""
+    shot = page.locator(selector).screenshot(animations="disabled")
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float)
