@@ -6,7 +6,6 @@ has heard. So the key is written down before the upload, and a medium is looked 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -16,8 +15,6 @@ import structlog
 from user_service.errors import MediaNotFound, UserError
 from user_service.ports import AttemptRows, MediaPort, ProfileRows
 from user_service.records import UploadAttempt, UserId
-
-_LOOK_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -59,26 +56,3 @@ class Attempts:
             )
             await self._profiles.discard(attempt.user_id, media_id)
         await self._rows.end(attempt)
-
-
-@asynccontextmanager
-async def tidy_now_and_then(attempts: Attempts) -> AsyncIterator[None]:
-    """Let go what is due, again and again, as long as this lasts."""
-    task = asyncio.create_task(_again_and_again(attempts))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _again_and_again(attempts: Attempts) -> None:
-    while True:
-        try:
-            await attempts.tidy()
-        except UserError as error:
-            log.info("attempts.put_off", code=error.code)
-        except Exception:  # the next round must come
-            log.exception("attempts.bug")
-        await asyncio.sleep(_LOOK_SECONDS)

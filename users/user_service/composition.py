@@ -14,10 +14,10 @@ from embedded_servers.postgres import open_postgres
 from media_client import TLS, MediaApi, MediaClient
 
 from user_service.accounts import Accounts
-from user_service.attempts import Attempts, tidy_now_and_then
+from user_service.attempts import Attempts
 from user_service.config import Settings, SettingsRefused
-from user_service.deletions import Deletions, work_off_deletions
-from user_service.housekeeping import Housekeeping, sweep_now_and_then
+from user_service.deletions import Deletions
+from user_service.housekeeping import Housekeeping
 from user_service.identity import Identifying
 from user_service.key_fetching import FetchedKeys, fetch_from
 from user_service.keys import (
@@ -42,11 +42,14 @@ from user_service.postgres.profiles import PostgresProfiles
 from user_service.postgres.sessions import PostgresSessions
 from user_service.postgres.throttles import PostgresThrottles
 from user_service.profiles import Profiles
+from user_service.recurring import recurring
 from user_service.service import UserService
 from user_service.throttling import Allowances, Throttling
 from user_service.tokens import AccessTokens, Issuer, TokenVerifier, own_issuer
 
 Check = Callable[[], Awaitable[None]]
+
+_SWEEP_SECONDS, _DELETE_SECONDS, _TIDY_SECONDS = 600.0, 2.0, 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +122,7 @@ async def open_user_service(
         housekeeping = Housekeeping(
             sessions=sessions, throttles=throttles, deletions=deletion_rows, clock=now
         )
-        await enter(sweep_now_and_then(housekeeping))
+        await enter(recurring("housekeeping", housekeeping.sweep, every_seconds=_SWEEP_SECONDS))
         yield Opened(
             service=service,
             checks={"database": database.check},
@@ -139,8 +142,9 @@ async def _open_pictures(
         profiles=profiles,
         due_in=timedelta(seconds=settings.abandoned_seconds),
     )
-    await stack.enter_async_context(work_off_deletions(deletions))
-    await stack.enter_async_context(tidy_now_and_then(attempts))
+    enter = stack.enter_async_context
+    await enter(recurring("deletions", deletions.work_off, every_seconds=_DELETE_SECONDS))
+    await enter(recurring("attempts", attempts.tidy, every_seconds=_TIDY_SECONDS))
     return Pictures(media=media, profiles=profiles, attempts=attempts, deletions=deletions)
 
 

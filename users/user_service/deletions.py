@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import structlog
 from prometheus_client import Counter
@@ -13,7 +12,6 @@ from user_service.errors import Forbidden, NotFound, UserError
 from user_service.ports import DeletionRows, MediaPort
 from user_service.records import MediaId, PendingDeletion
 
-_LOOK_SECONDS = 2.0
 _HURRY_SECONDS = 3.0
 _DONE = Counter("userd_media_deletions", "Media deleted because no profile holds them", ["result"])
 
@@ -63,24 +61,3 @@ class Deletions:
             raise
         else:
             _DONE.labels("deleted").inc()
-
-
-@asynccontextmanager
-async def work_off_deletions(deletions: Deletions) -> AsyncIterator[None]:
-    """Work off what is due, again and again, as long as this lasts."""
-    task = asyncio.create_task(_again_and_again(deletions))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _again_and_again(deletions: Deletions) -> None:
-    while True:
-        try:
-            await deletions.work_off()
-        except Exception:  # the next round must come
-            log.exception("deletions.bug")
-        await asyncio.sleep(_LOOK_SECONDS)
