@@ -31,7 +31,6 @@ _AT_ONCE = 16
 _CONNECTIONS = "select count(*) from pg_stat_activity where application_name ~ '^(media|user)d'"
 _BUSY = f"{_CONNECTIONS} and state <> 'idle'"
 _BOUNDARY = "cut-off"
-_READING_BYTES = 64 * 1024 * 1024
 
 
 def prove(run: Run) -> list[Outcome]:

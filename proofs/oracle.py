@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import grpc
 import httpx
 from embedded_servers.postgres import open_postgres
 from media_proto import media_service_pb2 as pb
@@ -243,15 +242,3 @@ async def settled(url: str) -> bool:
     finally:
         await connection.close()
     return False
-
-
-async def is_answered(mediad: Mediad, media_id: str) -> bool:
-    """Whether the service knows this medium."""
-    async with mediad.channel() as channel:
-        try:
-            await stub(channel).GetMedia(pb.GetMediaRequest(media_id=media_id), timeout=10)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return False
-            raise
-    return True

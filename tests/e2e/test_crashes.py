@@ -56,8 +56,8 @@ async def read_all(own: Mediad, ids: list[str]) -> None:
 
 
 async def test_killed_while_uploading_nothing_acknowledged_is_lost(own: Mediad) -> None:
-    chance, answered, data = random.Random(1), [], noisy_pictures(24)
-    for round_ in range(4):
+    chance, answered, data = random.Random(1), [], noisy_pictures(12)
+    for round_ in range(2):
         own.start()
         some = data[round_ * 6 : round_ * 6 + 6]
         answered += await acknowledged_until_killed(own, some, chance.uniform(0.02, 0.25))
@@ -83,7 +83,7 @@ async def test_killed_while_uploading_nothing_acknowledged_is_lost(own: Mediad) 
 
 async def test_a_job_whose_worker_is_killed_is_done_by_the_next(own: Mediad) -> None:
     own.start()
-    answered = await acknowledged_until_killed(own, noisy_pictures(6, size=(2500, 3000)), 0.9)
+    answered = await acknowledged_until_killed(own, noisy_pictures(4, size=(2500, 3000)), 0.9)
     own.start()
     try:
         async with own.channel() as channel:

@@ -14,7 +14,7 @@ async def test_doctor_finds_everything_in_order(tmp_path: Path) -> None:
     examined = Mediad(tmp_path / "own").command("doctor")
 
     assert examined.returncode == 0, examined.stdout
-    assert examined.stdout.count("✓") == 8
+    assert {line[0] for line in examined.stdout.splitlines()} == {"✓"}
 
 
 async def test_doctor_doubts_that_so_many_connections_are_meant(tmp_path: Path) -> None:

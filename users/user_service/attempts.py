@@ -10,13 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
-import structlog
-
 from user_service.errors import MediaNotFound, UserError
 from user_service.ports import AttemptRows, MediaPort, ProfileRows
 from user_service.records import UploadAttempt, UserId
-
-log = structlog.get_logger()
 
 
 class Attempts:

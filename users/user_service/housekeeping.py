@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import structlog
-
 from user_service.ports import DeletionRows, SessionRows, ThrottleRows
 
 _KEPT = timedelta(days=1)
-
-log = structlog.get_logger()
 
 
 class Housekeeping:

@@ -12,18 +12,14 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import botocore.session
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from botocore.config import Config
 from embedded_servers.seaweedfs import SeaweedFS, open_seaweedfs
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
 
 
 @contextmanager
@@ -43,30 +39,16 @@ def running_seaweedfs(folder: Path) -> Iterator[SeaweedFS]:
             process.stdin.close()
 
 
-@asynccontextmanager
-async def open_client(server: SeaweedFS) -> AsyncIterator[S3Client]:
-    """A plain client, to look and meddle behind a store's back."""
-    async with get_session().create_client(
-        "s3",
-        endpoint_url=server.endpoint,
-        region_name=server.region,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        config=AioConfig(s3={"addressing_style": "path"}),
-    ) as client:
-        yield client
-
-
 @functools.cache
 def sync_client(server: SeaweedFS) -> Any:
-    """The same for code that can't wait."""
+    """A plain client, to look and meddle behind a store's back."""
     return botocore.session.get_session().create_client(
         "s3",
         endpoint_url=server.endpoint,
         region_name=server.region,
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
-        config=AioConfig(s3={"addressing_style": "path"}),
+        config=Config(s3={"addressing_style": "path"}),
     )
 
 
