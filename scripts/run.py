@@ -56,7 +56,19 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 def _start(name: str) -> Service:
     # A session of its own: Ctrl-C reaches us only, and we pass it on in order.
-    return subprocess.Popen([BIN / name, "serve"], start_new_session=True)
+    return subprocess.Popen([BIN / name, "serve"], env=_environment(), start_new_session=True)
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours; and on other ports than the usual, userd is told where mediad is."""
+    grpc_port = os.environ.get("MEDIAD_GRPC_PORT", "50051")
+    return {
+        "USERD_MEDIA_ADDRESS": f"localhost:{grpc_port}",
+        "USERD_MEDIA_PUBLIC_URL": os.environ.get(
+            "MEDIAD_PUBLIC_URL", f"http://127.0.0.1:{os.environ.get('MEDIAD_PORT', '8083')}"
+        ),
+        **os.environ,
+    }
 
 
 def _end(service: Service) -> int:
