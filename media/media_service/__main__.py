@@ -1,5 +1,7 @@
 """The command `mediad`. Each command imports its own module: help is instant, decoders are not."""
 
+# ruff: noqa: D301 - click wants the control character
+
 from __future__ import annotations
 
 import asyncio
@@ -26,7 +28,7 @@ _PURPOSES = [purpose.name for purpose in Purpose]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(package_name="mediad")
 def main() -> None:
-    r"""Take in users' pictures, check them, make every size, serve them, delete them for good.
+    """Take in users' pictures, check them, make every size, serve them, delete them for good.
 
     \b
     Start here:
@@ -43,7 +45,7 @@ def main() -> None:
 @click.option("--workers", type=int, metavar="N", help="Serving processes; 1 by default.")
 @click.option("--end-with-parent", is_flag=True, help="Stop when the process that started us ends.")
 def serve(roles: str | None, workers: int | None, end_with_parent: bool) -> None:
-    r"""Run the service until Ctrl-C or SIGTERM, then finish what is in flight and stop.
+    """Run the service until Ctrl-C or SIGTERM, then finish what is in flight and stop.
 
     \b
     With no settings at all it runs on embedded defaults, on this machine only:
@@ -127,7 +129,7 @@ def doctor() -> None:
 def upload(
     files: tuple[Path, ...], purpose: str, user_id: str, address: str | None, token: str
 ) -> None:
-    r"""Upload FILES to a running service and print what it answered, as JSON.
+    """Upload FILES to a running service and print what it answered, as JSON.
 
     \b
     Examples:
@@ -192,7 +194,7 @@ def scrub(rate: int) -> None:
 @click.option("--undo", metavar="LABEL", help="Put back what a repair moved to the trash.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def fsck(repair: bool, deep: bool, allow_loss: str | None, undo: str | None, as_json: bool) -> None:
-    r"""Compare the rows with what is stored, and say what differs. Changes nothing by itself.
+    """Compare the rows with what is stored, and say what differs. Changes nothing by itself.
 
     \b
     Examples:
@@ -249,7 +251,7 @@ def erase_user(
 
 @main.group()
 def jobs() -> None:
-    r"""Look at the jobs that wait, run or were given up; begin them again, cancel them.
+    """Look at the jobs that wait, run or were given up; begin them again, cancel them.
 
     \b
     States:
@@ -326,7 +328,7 @@ def copy_blobs(
     verify_only: bool,
     concurrency: int,
 ) -> None:
-    r"""Copy every object that a row names to another store, each checked on the way.
+    """Copy every object that a row names to another store, each checked on the way.
 
     \b
     Without --from and --to it copies from MEDIAD_STORAGE_FALLBACK_URL to the store that

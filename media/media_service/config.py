@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import (
@@ -35,7 +35,7 @@ from media_service.core.jobs import QueueLimits
 from media_service.core.media import MediaType, Purpose, Visibility
 from media_service.core.purposes import DEFAULT_POLICIES, Policies, Policy
 from media_service.core.renditions import FULL, DevelopingPolicy, Shape, ThumbnailSpec
-from media_service.storage_urls import parse_storage_url
+from media_service.storage_urls import S3Address, parse_storage_url
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 ROLES = ("grpc", "http", "worker")
@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     storage_fallback_url: str = Field(
         "", description="The other store while bytes move: read when they are missing in the first"
     )
-    delivery: str = Field(
-        "proxy", pattern="^(proxy|redirect)$", description="How readers get bytes from S3"
+    delivery: Literal["proxy", "redirect"] = Field(
+        "proxy", description="How readers get bytes from S3"
     )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Serving processes")
     cells: Annotated[int, Field(ge=1, le=256)] = Field(
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[int, Field(ge=0, le=10)] = Field(
         0, description="How long to go on taking calls after SIGTERM, no longer ready"
     )
-    log_format: str = Field("auto", pattern="auto|json|text", description="auto, json, text")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto, json, text")
 
     @classmethod
     def settings_customise_sources(
@@ -220,10 +220,18 @@ def _check_storage(settings: Settings) -> None:
                 parse_storage_url(url)
             except ValueError as error:
                 raise ValueError(f"MEDIAD_{name.upper()}: {error}") from None
-    if settings.storage_fallback_url and settings.storage_fallback_url == settings.storage_url:
+    other = settings.storage_fallback_url
+    if other and parse_storage_url(other) == _store(settings):
         raise ValueError("MEDIAD_STORAGE_FALLBACK_URL must be another store than the first")
     if settings.delivery == "redirect" and not settings.storage_url.startswith("s3://"):
         raise ValueError("MEDIAD_DELIVERY=redirect needs MEDIAD_STORAGE_URL=s3://…")
+
+
+def _store(settings: Settings) -> Path | S3Address:
+    """Where blobs lie; without a URL, in the data folder."""
+    if settings.storage_url:
+        return parse_storage_url(settings.storage_url)
+    return settings.data_dir.absolute() / "blobs"
 
 
 def _check_ports(settings: Settings) -> None:
@@ -277,7 +285,9 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [f"{_setting(e['loc'])}{_reason(e['msg'])}" for e in error.errors()]
+        # One default hangs on another setting; that it can't be told is no fault of its own.
+        told = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
+        lines = [f"{_setting(e['loc'])}{_reason(e['msg'])}" for e in told]
         raise SettingsRefused("\n".join(lines)) from None
     except (OSError, ValueError) as error:
         raise SettingsRefused(f"MEDIAD_CONFIG: {error}") from None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     port: Port = Field(8080, description="HTTP port")
     database_url: str = Field("", description="postgresql://… (default: an embedded one)")
     max_connections: PositiveInt = Field(10, description="Database connections at most")
-    media_address: str = Field("localhost:50051", description="gRPC address of the media service")
+    media_address: str = Field(
+        "localhost:50051", min_length=1, description="gRPC address of the media service"
+    )
     media_token: str = Field("", repr=False, description="Our service token there, if it asks")
     media_public_url: str = Field(
         "http://127.0.0.1:8083", description="What media URLs begin with: pages may load from it"
@@ -84,7 +86,7 @@ class Settings(BaseSettings):
     )
     upload_idle_seconds: PositiveFloat = Field(30, description="no byte for so long ends it")
     upload_least_bytes_per_second: PositiveInt = Field(8192, description="on average")
-    log_format: str = Field("auto", pattern="auto|json|text", description="auto, json, text")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto, json, text")
 
     @classmethod
     def settings_customise_sources(
@@ -153,7 +155,10 @@ class Settings(BaseSettings):
     @property
     def proxies(self) -> Sequence[IPv4Network | IPv6Network]:
         """The networks of our own proxies."""
-        return [ip_network(n.strip()) for n in self.trusted_proxies.split(",") if n.strip()]
+        try:
+            return [ip_network(n.strip()) for n in self.trusted_proxies.split(",") if n.strip()]
+        except ValueError as error:
+            raise ValueError(f"USERD_TRUSTED_PROXIES: {error}") from None
 
     @property
     def base_url(self) -> str:
@@ -181,6 +186,7 @@ def _named_secrets(text: str, setting: str) -> dict[str, str]:
 def read_settings(**overrides: Any) -> Settings:
     """The settings. Raises SettingsRefused with one line for each that can't be used."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    _check_environment()
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -188,6 +194,17 @@ def read_settings(**overrides: Any) -> Settings:
         raise SettingsRefused("\n".join(lines)) from None
     except (OSError, ValueError) as error:
         raise SettingsRefused(f"USERD_CONFIG: {error}") from None
+
+
+def _check_environment() -> None:
+    """A misspelt setting must not pass for a default."""
+    known = {f"USERD_{name.upper()}" for name in Settings.model_fields} | {"USERD_CONFIG"}
+    unknown = sorted(n for n in os.environ if n.startswith("USERD_") and n not in known)
+    if unknown:
+        raise SettingsRefused(f"no such setting: {', '.join(unknown)}")
+    file = os.environ.get("USERD_CONFIG")
+    if file and not Path(file).is_file():
+        raise SettingsRefused(f"USERD_CONFIG: there is no file {file}")
 
 
 def _setting(location: tuple[int | str, ...]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import click
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from media_service.commands.logs import configure_logs
 from media_service.commands.serve import LONE_KEY
@@ -18,6 +19,7 @@ from media_service.composition import (
     storage_url,
 )
 from media_service.config import Settings, read_policies
+from media_service.core.ports import Blobs
 from media_service.infra.blobs.s3 import S3Blobs
 from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
@@ -35,10 +37,12 @@ class Doubt(Exception):
 async def examine(settings: Settings) -> bool:
     """Check everything and print what was found; whether all is well."""
     configure_logs(settings.log_format)
+    other = (("fallback storage", _fallback),) if settings.storage_fallback_url else ()
     checks: tuple[tuple[str, Callable[[Settings], Awaitable[str]]], ...] = (
         ("settings", _settings),
         ("data folder", _data_folder),
         ("storage", _storage),
+        *other,
         ("database", _database),
         ("connections", _connections),
         ("signing keys", _signing_keys),
@@ -87,8 +91,7 @@ async def _storage(settings: Settings) -> str:
         open_blobs(storage_url(settings), staging=staging) as blobs,
     ):
         await staging.check()
-        if isinstance(blobs, S3Blobs):
-            await blobs.check_store()
+        await _check_store(blobs)
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE_BYTES:
         raise OSError(f"only {free // 1024**2} MB are free on {folder}; make room")
@@ -96,6 +99,22 @@ async def _storage(settings: Settings) -> str:
     if isinstance(blobs, S3Blobs):
         return f"{settings.storage_url} is written, read and deleted; for staging, {local}"
     return local
+
+
+async def _check_store(blobs: Blobs) -> None:
+    if isinstance(blobs, S3Blobs):
+        await blobs.check_store()
+
+
+async def _fallback(settings: Settings) -> str:
+    """The other store; looked at apart, so that it is named if it is the one that is away."""
+    url = settings.storage_fallback_url
+    async with (
+        open_local_staging(staging_folder(settings)) as staging,
+        open_blobs(url, staging=staging) as blobs,
+    ):
+        await _check_store(blobs)
+    return f"{url} answers; take it away when the move is over"
 
 
 async def _database(settings: Settings) -> str:
@@ -131,8 +150,13 @@ async def _signing_keys(settings: Settings) -> str:
 async def _cache(settings: Settings) -> str:
     if not settings.redis_url:
         return "in this process (set MEDIAD_REDIS_URL to share one)"
-    async with Redis.from_url(settings.redis_url, socket_timeout=2) as redis:
-        await redis.ping()
+    try:
+        async with Redis.from_url(settings.redis_url, socket_timeout=2) as redis:
+            await redis.ping()
+    except RedisError as error:
+        raise Doubt(
+            f"{error} The service works without it, slower: start Redis, or mend MEDIAD_REDIS_URL"
+        ) from None
     return "Redis answers"
 
 

@@ -70,6 +70,11 @@ async def undo(settings: Settings, label: str) -> None:
             raise click.ClickException(str(error)) from None
     for key in keys:
         click.echo(key)
+    if not keys:
+        raise click.ClickException(
+            f"there is nothing in the trash under {label}: it was put back before, or is gone for "
+            "good after MEDIAD_TRASH_DAYS; a repair prints its label"
+        )
     click.echo(f"{len(keys)} objects are back where they were", err=True)
 
 
@@ -121,6 +126,6 @@ def _table(report: AuditReport) -> str:
         lines += [f"{'':>10}{name}" for name in report.examples[difference]]
     if not report.found:
         lines.append("Nothing differs.")
-    if report.label and report.repaired:
+    if report.label and report.repaired[Difference.ORPHANED_OBJECT]:
         lines.append(f"What went to the trash comes back with: mediad fsck --undo {report.label}")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from media_service.config import SettingsRefused, read_policies, read_settings
@@ -43,6 +44,7 @@ REFUSED = {
     "MEDIAD_CONFIG": ("nowhere.toml", "nowhere.toml"),
     "MEDIAD_WORKERS": ("0", "MEDIAD_WORKERS"),
     "MEDIAD_CELLS": ("0", "MEDIAD_CELLS"),
+    "MEDIAD_LOG_FORMAT": ("jsonx", "MEDIAD_LOG_FORMAT"),
     "MEDIAD_METRICS_PORT": ("8083", "must differ"),
     "MEDIAD_DRAIN_SECONDS": ("11", "MEDIAD_DRAIN_SECONDS"),
     "MEDIAD_CONNECTION_AGE_SECONDS": ("-1", "MEDIAD_CONNECTION_AGE_SECONDS"),
@@ -56,6 +58,28 @@ def test_a_setting_that_can_not_be_is_named(monkeypatch: pytest.MonkeyPatch, nam
 
     with pytest.raises(SettingsRefused, match=sentence):
         read_settings()
+
+
+@pytest.mark.parametrize("said", [{"workers": 0}, {"delivery": "foo"}, {"metrics_port": 99_999}])
+def test_only_what_is_wrong_is_named(said: dict[str, Any]) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        read_settings(**said)
+
+    assert str(refused.value).startswith(f"MEDIAD_{next(iter(said)).upper()}: ")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("store", "other"),
+    [
+        ("file:///srv/blobs", "file:///srv/blobs/"),
+        ("", "file:///srv/mediad/blobs"),
+        ("s3://bucket/one?endpoint=http://s3", "s3://bucket/one/?endpoint=http://s3/"),
+    ],
+)
+def test_a_store_is_not_its_own_fallback(store: str, other: str) -> None:
+    with pytest.raises(SettingsRefused, match="another store"):
+        read_settings(data_dir="/srv/mediad", storage_url=store, storage_fallback_url=other)
 
 
 def test_the_environment_wins_over_the_file(

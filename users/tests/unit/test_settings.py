@@ -38,6 +38,25 @@ def test_the_environment_wins_over_the_file(
     assert read_settings().base_url == "http://[::1]:2"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("USERD_MAX_CONNECTION", "1", "no such setting: USERD_MAX_CONNECTION"),
+        ("USERD_CONFIG", "nowhere.toml", "USERD_CONFIG: there is no file nowhere.toml"),
+        ("USERD_TRUSTED_PROXIES", "banana", "USERD_TRUSTED_PROXIES: 'banana'"),
+        ("USERD_LOG_FORMAT", "jsonx", "USERD_LOG_FORMAT"),
+        ("USERD_MEDIA_ADDRESS", "", "USERD_MEDIA_ADDRESS"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsRefused, match=sentence):
+        read_settings()
+
+
 OUTSIDE = {"jwt_outside_issuer": "x", "jwt_outside_algorithms": "RS256"}
 
 
