@@ -97,7 +97,9 @@ def prove(name: str, *, is_quick: bool, seed: int) -> list[Outcome]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m proofs", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="proofs (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"some of {', '.join(PROOFS)} (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="a few rounds; nothing is kept")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins")
     return parser.parse_args()
