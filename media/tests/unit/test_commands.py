@@ -15,6 +15,7 @@ from media_service.config import read_settings
 from media_service.core.auditing import AuditReport
 from media_service.core.audits import Difference
 from media_service.core.errors import StorageUnavailable
+from media_service.entrypoints.grpc_api.uploader import UploadRefused, UploadTarget, upload_file
 
 
 def lessons(command: click.Command, name: str) -> Iterator[str]:
@@ -41,6 +42,15 @@ def test_a_repair_speaks_of_the_trash_only_if_something_went_there() -> None:
 
     report.repaired[Difference.ORPHANED_OBJECT] = 1
     assert f"--undo {report.label}" in _table(report)
+
+
+async def test_an_upload_to_nobody_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    address = f"unix:{tmp_path}/nobody"
+    target = UploadTarget(address=address, token="", user_id="1", purpose="AVATAR")
+
+    with pytest.raises(UploadRefused, match="nobody: start `mediad serve`, or say --address"):
+        await upload_file(target, tmp_path / "photo.jpg", on_progress=lambda _count: None)
 
 
 async def test_the_doctor_looks_at_the_other_store(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ async def upload_file(
                 _chunks(target, path, on_progress), metadata=metadata, timeout=_TIMEOUT_SECONDS
             )
         except grpc.aio.AioRpcError as error:
-            raise UploadRefused(_sentence(error)) from error
+            raise UploadRefused(_sentence(error, target.address)) from error
     return MessageToDict(answer, preserving_proto_field_name=True)
 
 
@@ -73,11 +73,14 @@ def _metadata(target: UploadTarget, path: Path) -> pb.UploadMetadata:
     )
 
 
-def _sentence(error: grpc.aio.AioRpcError) -> str:
+def _sentence(error: grpc.aio.AioRpcError, address: str) -> str:
     """The code and the sentence of a refusal; what gRPC says where it is not ours."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
             return f"{info.reason}: {error.details()}"
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        advice = f"no answer from {address}: start `mediad serve`, or say --address host:port"
+        return f"{advice} ({error.details()})"
     return f"{error.code().name}: {error.details()}"
