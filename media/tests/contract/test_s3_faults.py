@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from embedded_servers.seaweedfs import SeaweedFS
@@ -14,10 +15,17 @@ from fakes.s3_faults import Fault, FaultyS3, open_faulty_s3
 from fakes.s3_server import sync_client
 from fakes.storages import SMALL, Storage, Stored, delete, in_s3, put, read, some_bytes
 from media_service.core.blobs import original_key
-from media_service.core.errors import MediaDamaged, StorageFull, StorageUnavailable
+from media_service.core.errors import (
+    DatabaseUnavailable,
+    MediaDamaged,
+    StorageFull,
+    StorageUnavailable,
+)
+from media_service.infra.blobs.s3 import S3Blobs
 from media_service.infra.blobs.s3_breaker import OPEN
 from media_service.infra.blobs.s3_calls import Patience
 from media_service.infra.blobs.s3_records import Sizes
+from media_service.infra.blobs.s3_trash import MARKED_SECONDS
 
 pytestmark = pytest.mark.needs_s3
 
@@ -82,6 +90,11 @@ def doing(operation: str, storage: Storage) -> Callable[[Stored], Awaitable[obje
     if operation in ("put_part", "complete_upload", "create_upload"):
         return add_in_parts
     return get if operation == "get" else add
+
+
+def s3_of(storage: Storage) -> S3Blobs:
+    assert isinstance(storage.blobs, S3Blobs)
+    return storage.blobs
 
 
 OPERATIONS = [
@@ -342,6 +355,79 @@ async def test_a_deletion_that_was_never_answered_can_not_take_what_is_put_after
 
     [label] = await storage.blobs.labels()
     assert await storage.blobs.restore(label) == [stored.key]
+    assert await read(storage, stored) == stored.content
+
+
+async def test_a_deletion_that_another_process_ends_meanwhile_can_still_be_undone(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, stored = s3_of(storage), await put(storage, some_bytes(SMALL))
+    copy = blobs._bucket.copy
+
+    async def copy_and_be_overtaken(source: str, target: str, **options: bool) -> bool:
+        was_there = await copy(source, target, **options)
+        if target.startswith("trash/"):
+            for label in await blobs.labels():
+                await blobs.restore(label)
+        return was_there
+
+    monkeypatch.setattr(blobs._bucket, "copy", copy_and_be_overtaken)
+    with contextlib.suppress(DatabaseUnavailable):
+        async with blobs.deleting() as deletion:
+            await deletion.set_aside([stored.key])
+            raise DatabaseUnavailable
+
+    assert await read(storage, stored) == stored.content
+
+
+async def test_who_stood_still_after_marking_deletes_nothing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, stored = s3_of(storage), await put(storage, some_bytes(SMALL))
+    delete_from, now = blobs._bucket.delete, [0.0]
+
+    async def stand_still_and_delete(names: Iterable[str], **options: Any) -> None:
+        now[0] += MARKED_SECONDS + 1
+        await delete_from(names, **options)
+
+    monkeypatch.setattr(blobs._trash, "_clock", lambda: now[0])
+    monkeypatch.setattr(blobs._bucket, "delete", stand_still_and_delete)
+    with pytest.raises(StorageUnavailable):
+        await delete(blobs, [stored.key])
+
+    assert await read(storage, stored) == stored.content
+
+
+async def test_who_copied_for_long_marks_again_and_deletes(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, stored = s3_of(storage), await put(storage, some_bytes(SMALL))
+    copy, now = blobs._bucket.copy, [0.0]
+
+    async def copy_slowly(source: str, target: str, **options: bool) -> bool:
+        now[0] += MARKED_SECONDS + 1
+        return await copy(source, target, **options)
+
+    monkeypatch.setattr(blobs._trash, "_clock", lambda: now[0])
+    monkeypatch.setattr(blobs._bucket, "copy", copy_slowly)
+    await delete(blobs, [stored.key])
+
+    with pytest.raises(MediaDamaged):
+        await read(storage, stored)
+    await put(storage, stored.content)
+    assert await read(storage, stored) == stored.content
+
+
+async def test_a_copy_into_the_trash_that_fails_does_not_keep_the_content_from_being_put(
+    storage: Storage, faulty: FaultyS3
+) -> None:
+    stored = await put(storage, some_bytes(SMALL))
+    faulty.fail("copy", Fault.INTERNAL_ERROR, times=4)
+    with pytest.raises(StorageUnavailable):
+        await delete(storage.blobs, [stored.key])
+
+    await put(storage, stored.content)
+
     assert await read(storage, stored) == stored.content
 
 

@@ -5,7 +5,7 @@ How things lie in the bucket, all under the prefix of the storage URL:
     originals/ab/cd/<sha256>              an original
     renditions/ab/cd/<sha256>.<recipe>    a rendition
     trash/<label>/<key>                   what was taken away, and may come back
-    leaving/<key>                         marks of deletions whose end is not known (`s3_trash`)
+    leaving/<key>.<label>                 marks of deletions whose end is not known (`s3_trash`)
     probe/<random>                        what a check of the store writes, reads and deletes
 
 An object's metadata hold its SHA-256, the checksum that S3 has to state for it, and, for one that
@@ -21,10 +21,10 @@ What is promised, and the order of things that keeps the promise:
   fails or is cancelled is aborted first; what even that can't reach, `discard_abandoned_uploads`
   finds later.
 - *The upload happens before the content's lock is held* (`put_ahead`), with `If-None-Match: *`,
-  so that it never replaces anything. Under the lock, `put` asks with one HEAD whether these very
-  bytes are there, and with another whether a deletion of them may still be under way. Only if
-  they are not (the sweeper or the collector of orphans was here in between, or something else
-  lies there) are they sent again, under the lock.
+  so that it never replaces anything. Under the lock, `put` asks with a HEAD whether these very
+  bytes are there, and by listing its marks whether a deletion of them may still be under way.
+  Only if they are not (the sweeper or the collector of orphans was here in between, or something
+  else lies there) are they sent again, under the lock.
 - *Nothing is deleted that was not copied before*; see `s3_trash` for what a lost answer means.
 - *Nothing is given before it was compared with its hash*: up to 1 MB in memory, up to 8 MB in a
   file of this machine, above that piece by piece, as the reader comes to it.

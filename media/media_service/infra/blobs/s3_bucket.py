@@ -68,7 +68,7 @@ class Bucket:
             etag=answer["ETag"],
             checksum=answer.get("ChecksumSHA256", ""),
             record=read_record(answer["Metadata"], size_bytes=answer["ContentLength"]),
-            age=_age(answer),
+            age=_age(answer, answer["LastModified"]),
         )
 
     async def put(self, name: str, content: bytes) -> None:
@@ -102,17 +102,27 @@ class Bucket:
         await self.calls.make("copy", lambda: client.copy_object(**places, **condition))
 
     async def delete(
-        self, names: Iterable[str], *, on_doubt: Callable[[], None] = lambda: None
+        self,
+        names: Iterable[str],
+        *,
+        on_doubt: Callable[[], None] = lambda: None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
-        """Delete objects; those that are not there are no error. Raises StorageUnavailable."""
+        """Delete objects; those that are not there are no error. Raises StorageUnavailable.
+
+        `before` is called before each attempt, which is not made if that raises.
+        """
         names = list(names)
         for start in range(0, len(names), _DELETED_AT_ONCE):
-            await self._delete(names[start : start + _DELETED_AT_ONCE], on_doubt)
+            await self._delete(names[start : start + _DELETED_AT_ONCE], on_doubt, before)
 
-    async def _delete(self, names: Sequence[str], on_doubt: Callable[[], None]) -> None:
+    async def _delete(
+        self, names: Sequence[str], on_doubt: Callable[[], None], before: Callable[[], None]
+    ) -> None:
         objects = [{"Key": self._prefix + name} for name in names]
 
         async def send() -> None:
+            before()
             answer = await self.calls.client.delete_objects(
                 Bucket=self.name,
                 Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
@@ -132,6 +142,14 @@ class Bucket:
                     size_bytes=each["Size"],
                     written_at=each["LastModified"],
                 )
+
+    async def ages(self, prefix: str) -> list[timedelta]:
+        """How long ago what has such a name was written, by the server's own clock."""
+        return [
+            _age(page, each["LastModified"])
+            async for page in self._pages(prefix)
+            for each in page.get("Contents", [])
+        ]
 
     async def folders(self, prefix: str) -> list[str]:
         """The names of the folders under a folder, without it; a folder may prove to be empty."""
@@ -180,10 +198,9 @@ class Bucket:
             return
 
 
-def _age(answer: Any) -> timedelta:
-    """How long ago an object was written, by the clock of the server that wrote it."""
+def _age(answer: Any, written: datetime) -> timedelta:
+    """How long ago something was written, by the clock of the server that answered."""
     now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    written: datetime = answer["LastModified"]
     return parsedate_to_datetime(now) - written if now else timedelta(0)
 
 

@@ -2,21 +2,27 @@
 
 An object is copied to `trash/<label>/<key>`, then deleted; it comes back by a copy the other way.
 
-A DELETE whose answer was lost may still be done, seconds after everybody has gone on. If the same
-bytes are put meanwhile, they would go with it. So before a DELETE is sent, `leaving/<key>` is
-written, and taken away only when every DELETE that was sent has been answered. As long as that
-mark is young, nobody puts the key (`is_leaving`; for two minutes, by the store's own clock), and
-what is brought back keeps its copy in the trash.
+A DELETE may be done when everybody has gone on: its answer was lost, or its sender stood still. If
+the same bytes are put meanwhile, they would go with it. So each deletion has a mark of its own,
+`leaving/<key>.<label>`, from before there is a copy in the trash until every DELETE that was sent
+has been answered. As long as a mark is young, nobody puts the key (`is_leaving`; for two minutes,
+by the store's own clock), and what is brought back keeps its copy in the trash. A DELETE is sent
+within ten seconds after its mark was written, or not at all.
+
+So whoever finds a copy in the trash, and then no young mark of the key, knows that no DELETE of
+that label is under way or will be: what is then seen under the key stays.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from media_service.core.blobs import is_of_deletion, labelled_at, parse_key
+from media_service.core.errors import StorageUnavailable
 from media_service.core.media import Sha256
 from media_service.infra.blobs.s3_bucket import Bucket, in_turns
 from media_service.infra.blobs.s3_calls import to_its_end
@@ -25,22 +31,38 @@ from media_service.infra.blobs.trash import checked_key
 LATE = timedelta(seconds=120)
 """How late a DELETE may be done after its sender gave up: longer than TCP goes on delivering."""
 
+MARKED_SECONDS = 10.0
+"""For so long after its mark was written a DELETE may be sent: no longer than it takes until the
+locks of a process that stands still are given to others, and much less than LATE."""
+
 _TRASH, _LEAVING = "trash/", "leaving/"
 _FORGOTTEN = timedelta(days=1)
 _AT_ONCE = 8
 
 
+def _seconds_since_boot() -> float:
+    """By a clock that goes on while a machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class S3Trash:
     """What was taken away from a bucket's keys."""
 
-    def __init__(self, bucket: Bucket, *, forget: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        *,
+        forget: Callable[[str], None],
+        clock: Callable[[], float] = _seconds_since_boot,
+    ) -> None:
         self._bucket = bucket
         self._forget = forget
+        self._clock = clock
 
     async def is_leaving(self, key: str) -> bool:
-        """Whether a DELETE of the key may still be under way."""
-        mark = await self._bucket.head(_LEAVING + key)
-        return mark is not None and mark.age < LATE
+        """Whether a DELETE of the key may still be under way, or be sent."""
+        ages = await self._bucket.ages(_LEAVING + key)
+        return any(age < LATE for age in ages)
 
     async def move_out(self, keys: Iterable[str], *, label: str) -> None:
         """Take the keys' bytes away; those that are not there are no error."""
@@ -49,19 +71,44 @@ class S3Trash:
         await to_its_end(self._move_out(keys, label))
 
     async def _move_out(self, keys: Sequence[str], label: str) -> None:
+        marks = {key: f"{_LEAVING}{key}.{label}" for key in keys}
+        marked_at = await self._write(marks.values())
+        try:
+            leaving = await self._copy(keys, label)
+        except StorageUnavailable:
+            with suppress(StorageUnavailable):
+                await self._bucket.delete(marks.values())
+            raise
+        if self._clock() - marked_at > MARKED_SECONDS / 2:
+            marked_at = await self._write(marks[key] for key in leaving)
+        doubts: list[bool] = []
+        await self._bucket.delete(
+            leaving,
+            on_doubt=lambda: doubts.append(True),
+            before=partial(self._check_marked, marked_at),
+        )
+        if not doubts:
+            await self._bucket.delete(marks.values())
+
+    async def _copy(self, keys: Sequence[str], label: str) -> list[str]:
+        """Copy into the trash what is there of the keys; which that was."""
         copies = [partial(self._bucket.copy, key, _trashed(label, key)) for key in keys]
         found = await in_turns(copies, at_once=_AT_ONCE)
-        leaving = [key for key, was_there in zip(keys, found, strict=True) if was_there]
-        for key in leaving:
+        copied = [key for key, was_there in zip(keys, found, strict=True) if was_there]
+        for key in copied:
             self._forget(key)
-        if not leaving:
-            return
-        marks = [_LEAVING + key for key in leaving]
-        await in_turns([partial(self._bucket.put, m, b"") for m in marks], at_once=_AT_ONCE)
-        doubts: list[bool] = []
-        await self._bucket.delete(leaving, on_doubt=lambda: doubts.append(True))
-        if not doubts:
-            await self._bucket.delete(marks)
+        return copied
+
+    async def _write(self, marks: Iterable[str]) -> float:
+        """Write marks; since when they are there at least."""
+        begun = self._clock()
+        await in_turns([partial(self._bucket.put, mark, b"") for mark in marks], at_once=_AT_ONCE)
+        return begun
+
+    def _check_marked(self, marked_at: float) -> None:
+        """Raise StorageUnavailable if this process stood still since it wrote its marks."""
+        if self._clock() - marked_at > MARKED_SECONDS:
+            raise StorageUnavailable
 
     async def labels(self) -> list[str]:
         """Every label that something here has."""
@@ -89,9 +136,11 @@ class S3Trash:
 
     async def _put_back(self, key: str, label: str) -> None:
         trashed = _trashed(label, key)
+        # First, and not later: a DELETE may come, and its mark go, between two looks.
+        is_leaving = await self.is_leaving(key)
         if await self._bucket.head(key) is None:
             await self._bucket.copy(trashed, key, only_new=True)
-        if not await self.is_leaving(key):
+        if not is_leaving:
             await self._bucket.delete([trashed])
 
     async def empty(self, *, before: datetime) -> int:
@@ -112,8 +161,18 @@ class S3Trash:
 
     async def discard(self, source: Sha256) -> int:
         """Remove the original of this hash, and its renditions."""
-        everything = [each.key async for each in self._bucket.objects(_TRASH)]
-        return await self._remove([name for name in everything if _source(name) == source])
+        names = [_trashed(label, key)
+                 for label in await self._bucket.folders(_TRASH)
+                 for key in await self._keys(label, source)]  # fmt: skip
+        return await self._remove(names)
+
+    async def _keys(self, label: str, source: Sha256) -> list[str]:
+        """What has this label and was made of this content, or is it."""
+        folder = f"{source[:2]}/{source[2:4]}/"
+        found = [self._bucket.objects(_trashed(label, f"{kind}/{folder}{source}"))
+                 for kind in ("originals", "renditions")]  # fmt: skip
+        prefix = _trashed(label, "")
+        return [each.key.removeprefix(prefix) for objects in found async for each in objects]
 
     async def finish(self, keys: Iterable[str], *, label: str) -> None:
         """Remove these."""
@@ -152,12 +211,6 @@ class S3Deletion:
 
 def _trashed(label: str, key: str) -> str:
     return f"{_TRASH}{label}/{key}"
-
-
-def _source(name: str) -> str:
-    """The content that something in the trash was made of."""
-    key = name.removeprefix(_TRASH).partition("/")[2]
-    return (parse_key(key) or ("",))[0]
 
 
 def _is_label(name: str) -> bool:
