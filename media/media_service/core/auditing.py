@@ -22,6 +22,7 @@ from media_service.core.blobs import (
     developing_lock,
     hash_range,
     is_of_deletion,
+    labelled_at,
     new_label,
     source_of,
 )
@@ -57,7 +58,7 @@ class Allowance:
 
     def covers(self, losses: int, *, total: int) -> bool:
         """Whether so many of so many may be."""
-        return losses <= self.count or losses <= self.part * total
+        return losses <= self.count or losses <= round(self.part * total, 6)
 
 
 class TooManyLosses(Exception):
@@ -98,8 +99,16 @@ class AuditReport:
         return self.objects + sum(self.found[difference] for difference in missing)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Look:
+    """How one is taken. What was begun before `settled_before` is over, by everybody's clock."""
+
+    deep: bool
+    settled_before: datetime
+
+
 class Auditing:
-    """Compares and sets right. `young`: objects are not judged before this age."""
+    """Compares and sets right. `young`: objects and deletions are not judged before this age."""
 
     def __init__(
         self,
@@ -126,14 +135,14 @@ class Auditing:
 
         Raises StorageUnavailable, DatabaseUnavailable.
         """
-        report = AuditReport()
+        report, look = AuditReport(), await self._look(deep)
         async for content in self._contents(on_progress):
             report.contents += content.held is not None
             report.objects += len(content.objects)
             report.size_bytes += content.size_bytes
-            for finding in await self._surely(content, deep=deep):
+            for finding in await self._surely(content, look):
                 report.note(finding)
-        async for finding in self._beside():
+        async for finding in self._beside(look):
             report.note(finding)
         return report
 
@@ -151,12 +160,13 @@ class Auditing:
         """
         if not allowance.covers(report.losses, total=report.total):
             raise TooManyLosses
-        report.label = new_label(_LABEL_KIND, self._clock())
+        look = await self._look(deep)
+        report.label = new_label(_LABEL_KIND, look.settled_before + self._young)
         async for content in self._contents(on_progress):
-            if await self._findings(content, deep=deep):
-                await self._repair(content.source, report, deep=deep)
-        async for finding in self._beside():
-            await self._repair_beside(finding, report)
+            if await self._findings(content, look):
+                await self._repair(content.source, report, look)
+        async for finding in self._beside(look):
+            await self._repair_beside(finding, report, look)
 
     async def undo(self, label: str) -> list[str]:
         """Put back what a repair moved to the trash; its keys.
@@ -164,6 +174,9 @@ class Auditing:
         Raises ValueError for what is no label, StorageUnavailable.
         """
         return await self._blobs.restore(label)
+
+    async def _look(self, deep: bool) -> _Look:
+        return _Look(deep, await self._database.latest.now() - self._young)
 
     async def _contents(self, on_progress: Callable[[int], None]) -> AsyncIterator[Content]:
         for part in range(PARTS):
@@ -187,20 +200,19 @@ class Auditing:
                 yield Content(source=source, held=held, made=tuple(made[source]))
             start = f"{sources[-1]}00"
 
-    async def _findings(self, content: Content, *, deep: bool) -> list[Finding]:
-        settled_before = self._clock() - self._young
-        found = differences(content, settled_before=settled_before)
-        rotten = await self._rotten(content, found) if deep else []
+    async def _findings(self, content: Content, look: _Look) -> list[Finding]:
+        found = differences(content, settled_before=look.settled_before)
+        rotten = await self._rotten(content, found) if look.deep else []
         seen = {finding.name for finding in rotten}
         return [*(finding for finding in found if finding.name not in seen), *rotten]
 
-    async def _surely(self, content: Content, *, deep: bool) -> list[Finding]:
+    async def _surely(self, content: Content, look: _Look) -> list[Finding]:
         """What is found twice: rows and objects may have changed between their listings."""
-        found = await self._findings(content, deep=deep)
+        found = await self._findings(content, look)
         if all(finding.difference is Difference.ORPHANED_OBJECT for finding in found):
             return found
         content = await self._at_present(self._database.latest, content.source)
-        return await self._findings(content, deep=deep)
+        return await self._findings(content, look)
 
     async def _at_present(self, rows: Rows, source: Sha256) -> Content:
         """All that is known of one content now."""
@@ -230,7 +242,7 @@ class Auditing:
             blob = content.held.blob
             if not await self._is_right(blob.key, blob.size_bytes, blob.sha256):
                 rotten.append(Finding(Difference.WRONG_ORIGINAL, blob.key))
-        for made in content.made:
+        for made in content.made_of_live:
             if made.key in known or await self._is_right(made.key, made.size_bytes, made.checksum):
                 continue
             rotten.append(Finding(Difference.WRONG_RENDITION, made.key))
@@ -243,25 +255,25 @@ class Auditing:
             return False
         return True
 
-    async def _beside(self) -> AsyncIterator[Finding]:
+    async def _beside(self, look: _Look) -> AsyncIterator[Finding]:
         """What differs and is of no content."""
-        before, last = self._clock() - self._young, None
+        before, last = look.settled_before, None
         while found := await self._database.latest.jobs.forgotten(before, after=last, limit=_BATCH):
             for media in found:
                 yield Finding(Difference.FORGOTTEN_MEDIA, media.id)
             last = found[-1].id
         for label in await self._blobs.labels():
-            if is_of_deletion(label):
+            if is_of_deletion(label) and labelled_at(label) <= before:
                 yield Finding(Difference.UNFINISHED_DELETION, label)
         for number in range(await self._staging.count_abandoned()):
             yield Finding(Difference.ABANDONED_FILE, str(number + 1))
 
-    async def _repair(self, source: Sha256, report: AuditReport, *, deep: bool) -> None:
+    async def _repair(self, source: Sha256, report: AuditReport, look: _Look) -> None:
         locks = content_lock(source), developing_lock(source)
         try:
             async with self._database.transaction(*locks) as rows:
                 content = await self._at_present(rows, source)
-                found = await self._findings(content, deep=deep)
+                found = await self._findings(content, look)
                 mending = _Mending(content, rows, await rows.now())
                 await mending.mend_rows(found)
                 reopened = await self._look_again_at_noted(found, content, rows)
@@ -295,11 +307,11 @@ class Auditing:
         keys = [finding.name for finding in found if finding.difference in taken]
         await self._blobs.trash(keys, label=label)
 
-    async def _repair_beside(self, finding: Finding, report: AuditReport) -> None:
+    async def _repair_beside(self, finding: Finding, report: AuditReport, look: _Look) -> None:
         if finding.difference is Difference.FORGOTTEN_MEDIA:
             await self._queue_again(MediaId(finding.name))
         elif finding.difference is Difference.UNFINISHED_DELETION:
-            await self._removing.resolve_deletions(before=self._clock())
+            await self._removing.resolve_deletions(before=look.settled_before)
         else:
             await self._staging.discard_abandoned()
         report.repaired[finding.difference] += 1

@@ -59,6 +59,11 @@ class Content:
         """How much is stored of it."""
         return sum(found.size_bytes for found in self.objects)
 
+    @property
+    def made_of_live(self) -> tuple[StoredRendition, ...]:
+        """Its renditions; none of what is on its way out, as bytes go before their rows do."""
+        return self.made if self.held is None or self.held.is_held else ()
+
 
 def differences(content: Content, *, settled_before: datetime) -> list[Finding]:
     """Where rows and objects differ, as far as that shows without reading bytes.
@@ -71,8 +76,8 @@ def differences(content: Content, *, settled_before: datetime) -> list[Finding]:
     if content.held:
         named.add(content.held.blob.key)
         found += _of_blob(content.held, stored.get(content.held.blob.key))
-    for rendition in content.made:
-        named.add(rendition.key)
+    named.update(rendition.key for rendition in content.made)
+    for rendition in content.made_of_live:
         found += _of_rendition(rendition, stored.get(rendition.key))
     unnamed = (each for key, each in stored.items() if key not in named)
     found += [

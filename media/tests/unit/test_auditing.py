@@ -254,10 +254,22 @@ async def test_noted_damage_that_is_none_any_more_is_taken_back(fake: FakeServic
     assert fake.database.blobs[media.sha256].damaged_at is None
 
 
+async def test_a_deletion_in_flight_is_neither_found_nor_touched(fake: FakeService) -> None:
+    await fake.upload_done()
+    del fake.blobs.contents[next(iter(fake.blobs.contents))]  # so that there is what to repair
+    trashed = {new_label(DELETING, fake.clock.now): {ORPHAN: b"bytes"}}
+    fake.blobs.trashed = dict(trashed)
+
+    assert Difference.UNFINISHED_DELETION not in found(await repair(fake))
+
+    assert fake.blobs.trashed == trashed
+
+
 async def test_what_is_left_in_the_trash_and_in_staging_is_found(fake: FakeService) -> None:
     fake.blobs.trashed = {new_label(DELETING, NOON): {ORPHAN: b"bytes"}}
     fake.blobs.trashed |= {new_label("fsck", NOON): {ORPHAN: b"bytes"}}
     fake.staging.abandoned = 2
+    fake.clock.advance(timedelta(hours=1))
     [deletion, kept] = sorted(fake.blobs.trashed)
 
     assert found(await repair(fake)) == {
@@ -341,3 +353,23 @@ def test_each_difference_is_told_from_rows_and_sizes_alone() -> None:
         dataclasses.replace(blob, state=BlobState.CONDEMNED, condemned_at=NOON), is_held=False
     )
     assert told(held=unheld, objects=whole.objects[1:]) == []
+    assert told(held=unheld, objects=()) == []  # a sweeper is at it
+
+
+@pytest.mark.parametrize(
+    ("allowance", "losses", "total", "is_covered"),
+    [
+        (Allowance(), 0, 0, True),
+        (Allowance(), 100, 0, True),
+        (Allowance(), 101, 10_099, False),
+        (Allowance(), 101, 10_100, True),
+        (Allowance(count=0, part=0), 1, 1, False),
+        (Allowance(count=0, part=0.29), 29, 100, True),  # 0.29 * 100 < 29
+        (Allowance(count=0, part=0.29), 30, 100, False),
+        (Allowance(count=0, part=1.0), 1, 1, True),
+    ],
+)
+def test_an_allowance_covers_losses_up_to_its_limit(
+    allowance: Allowance, losses: int, total: int, is_covered: bool
+) -> None:
+    assert allowance.covers(losses, total=total) is is_covered
