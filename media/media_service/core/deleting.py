@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from media_service.core.blobs import content_lock
 from media_service.core.errors import DatabaseUnavailable, MediaError
-from media_service.core.media import Media, MediaId, UserId, parse_media_id, require_owner
+from media_service.core.media import (
+    Media,
+    MediaId,
+    ProcessingStatus,
+    UserId,
+    parse_media_id,
+    require_owner,
+)
 from media_service.core.ports import Cache, Clock, Database
 
 
@@ -37,7 +44,7 @@ class Deleting:
                 return
             now = await rows.now()
             await rows.media.update(current.deleted(now), revision=current.revision)
-            if current.is_unfinished:
+            if current.is_unfinished or current.status is ProcessingStatus.FAILED:
                 await rows.jobs.discard(current.id)
             await rows.blobs.condemn_unheld(current.sha256, now=now)
         await self._cache.drop([media.id])

@@ -104,6 +104,7 @@ class Erasing:
 
     async def _erase(self, media: Media, answers: Answers | None) -> Erased:
         await self._cache.drop([media.id])
+        await self._database.latest.jobs.discard(media.id)
         shared = False
         if media.sha256:
             shared = await self._is_held(media.sha256)

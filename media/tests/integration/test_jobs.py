@@ -350,6 +350,16 @@ async def test_jobs_of_a_dead_worker_are_done_by_another(bench: Bench) -> None:
     assert await _order(bench, 1) == [media.id]
 
 
+async def test_a_job_that_was_broken_off_when_its_worker_died_is_removed(bench: Bench) -> None:
+    await bench.enqueue()
+    await bench.execute("update procrastinate_jobs set status = 'doing', abort_requested = true")
+
+    async with bench.working():
+        await until(lambda: _is_empty(bench))
+
+    assert bench.processing.ran == []
+
+
 async def test_a_job_whose_workers_die_of_it_is_given_up(bench: Bench) -> None:
     [media] = await bench.enqueue()
     await bench.execute("update procrastinate_jobs set status = 'doing', attempts = $1", TRIES - 1)

@@ -62,6 +62,16 @@ async def test_the_last_who_deletes_condemns_the_blob(fake: FakeService) -> None
     assert fake.database.blobs[first.sha256].condemned_at == fake.clock.now
 
 
+async def test_the_job_of_a_medium_that_failed_goes_with_it(fake: FakeService) -> None:
+    media = await fake.upload()
+    await fake.service.processing.give_up(media.id, revision=1, code="too_complex")
+    assert fake.database.jobs
+
+    await fake.service.deleting.delete(media.id, user=ALICE)
+
+    assert fake.database.jobs == []
+
+
 async def test_nobody_deletes_what_is_not_there(fake: FakeService) -> None:
     with pytest.raises(MediaNotFound):
         await fake.service.deleting.delete(new_media_id(), user=ALICE)

@@ -40,6 +40,17 @@ async def test_nothing_of_an_owner_is_left(fake: FakeService) -> None:
     assert await erase(fake) == []
 
 
+async def test_jobs_of_media_that_were_deleted_before_go_too(fake: FakeService) -> None:
+    media = await fake.upload()
+    [job] = fake.database.jobs
+    await fake.service.deleting.delete(media.id, user=ALICE)
+    fake.database.jobs.append(job)  # its worker was killed when it was broken off
+
+    await erase(fake)
+
+    assert fake.database.jobs == []
+
+
 async def test_the_paths_that_caches_may_know_are_told(fake: FakeService) -> None:
     public = await fake.upload_done(picture("public"))
     await fake.upload_done(picture("private"), visibility=Visibility.PRIVATE)

@@ -17,7 +17,7 @@ _TELL_ATTEMPTS = 10
 _PAUSE_SECONDS = 1
 _MINE = """
     with mine as materialized (
-        select id from procrastinate_jobs
+        select id, abort_requested from procrastinate_jobs
         where id = %(job_id)s and attempts = %(attempts)s and status = 'doing'
         for update
     )
@@ -33,7 +33,8 @@ class FencedJobs(manager.JobManager):
         await self._tell(
             _MINE
             + "select procrastinate_finish_job_v1("
-            + "id, %(status)s::procrastinate_job_status, %(delete_job)s) from mine",
+            + "id, %(status)s::procrastinate_job_status, %(delete_job)s or abort_requested) "
+            + "from mine",
             job,
             status=status.value,
             delete_job=delete_job or status is jobs.Status.ABORTED,
@@ -47,11 +48,13 @@ class FencedJobs(manager.JobManager):
         queue: str | None = None,
         lock: str | None = None,
     ) -> None:
-        """Have the job done again later, if it is still this worker's."""
+        """Have the job done again later, if it is still this worker's and not broken off."""
         await self._tell(
             _MINE
-            + "select procrastinate_retry_job_v2("
-            + "id, %(retry_at)s, %(priority)s, %(queue)s, %(lock)s) from mine",
+            + "select case when abort_requested "
+            + "then procrastinate_finish_job_v1(id, 'aborted', true) "
+            + "else procrastinate_retry_job_v2("
+            + "id, %(retry_at)s, %(priority)s, %(queue)s, %(lock)s) end from mine",
             job,
             retry_at=retry_at or datetime.now(UTC),
             priority=priority,
