@@ -320,3 +320,8 @@ def _make_key(file: Path) -> None:
     with suppress(FileExistsError):
         file.hardlink_to(draft)
     draft.unlink()
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # URLs that were signed with it must work after a power cut
+    finally:
+        os.close(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 import secrets
 from datetime import UTC, datetime
@@ -172,6 +173,7 @@ def new_label(kind: str, now: datetime) -> str:
     return label
 
 
+@functools.lru_cache(1000)
 def labelled_at(label: str) -> datetime:
     """When a label was made, to the second. Raises ValueError for what is no label."""
     match = _LABEL.fullmatch(label)

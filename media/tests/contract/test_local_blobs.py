@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import stat
 from array import array
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ from fakes.storages import (
     sha256_of,
     some_bytes,
 )
-from media_service.core.blobs import original_key
+from media_service.core.blobs import new_label, original_key
 from media_service.core.errors import MediaDamaged, StorageUnavailable
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import open_local_staging
@@ -363,3 +365,24 @@ async def test_a_folder_that_somebody_removed_is_made_again(tmp_path: Path) -> N
         await put(storage, b"x")
 
         assert await read(storage, stored) == b"x"
+
+
+async def test_what_is_no_file_of_ours_stands_in_nobodys_way(tmp_path: Path) -> None:
+    label, source = new_label("fsck", datetime.now(UTC)), "ab" * 32
+    inner = tmp_path / "originals/ab/ab"
+    async with open_local_blobs(tmp_path) as blobs:
+        (inner / source).mkdir(parents=True)
+        (inner / ("abab" + "c" * 60)).symlink_to("/nowhere")
+        (tmp_path / "originals/cd").write_bytes(b"a file where a folder should be")
+        (tmp_path / f"trash/{label}.{source}").mkdir()
+        for folder in (inner, tmp_path / "trash"):
+            (folder / "two\nlines").touch()
+            (folder / os.fsdecode(b"\xff\xfe")).touch()
+        (tmp_path / f"trash/{label}.{'cd' * 32}").touch()
+
+        assert [found async for found in blobs.objects("originals/")] == []
+        assert await blobs.labels() == [label]
+        assert await blobs.empty_trash(before=datetime.now(UTC) + timedelta(days=1)) == 1
+
+    assert (tmp_path / f"trash/{label}.{source}").is_dir()
+    assert len(list((tmp_path / "trash").iterdir())) == 3

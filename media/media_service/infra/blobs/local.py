@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -256,11 +257,12 @@ def _list(folder: Path) -> list[str]:
 
 
 def _describe(folder: Path, keys: list[str]) -> list[StoredObject]:
-    """The objects of these keys that are still there."""
+    """The objects of these keys that are still there; what is no file is none."""
     found = []
     for key in keys:
         with suppress(FileNotFoundError):
-            stat = (folder / key).stat()
-            written_at = datetime.fromtimestamp(stat.st_mtime, UTC)
-            found.append(StoredObject(key=key, size_bytes=stat.st_size, written_at=written_at))
+            told = (folder / key).stat()
+            if stat.S_ISREG(told.st_mode):
+                written_at = datetime.fromtimestamp(told.st_mtime, UTC)
+                found.append(StoredObject(key=key, size_bytes=told.st_size, written_at=written_at))
     return found

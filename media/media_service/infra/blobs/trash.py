@@ -58,7 +58,7 @@ class LocalTrash:
     async def move_back(self, label: str) -> list[str]:
         """Put back what has this label, where nothing has taken its place; its keys."""
         labelled_at(label)
-        found = [each for each in await self._disk.run(self._list) if each.label == label]
+        found = await self._disk.run(self._list, f"{label}.")
         for trashed in found:
             await self._disk.run(self._move_back, trashed)
         return [trashed.key for trashed in found]
@@ -79,7 +79,7 @@ class LocalTrash:
 
     async def discard(self, source: Sha256) -> int:
         """Remove the original of this hash, and its renditions."""
-        found = await self._disk.run(self._list)
+        found = await self._disk.run(self._list, f".{source}")
         return await self._remove(each for each in found if source_of(each.key) == source)
 
     async def finish(self, keys: Iterable[str], *, label: str) -> None:
@@ -93,16 +93,18 @@ class LocalTrash:
     async def _remove(self, found: Iterable[_Trashed]) -> int:
         return sum([await self._disk.run(self._unlink, each) for each in found])
 
-    def _list(self) -> list[_Trashed]:
-        with os.scandir(self._folder / TRASH) as entries:
-            found = [_trashed(entry.name) for entry in entries]
+    def _list(self, part: str = "") -> list[_Trashed]:
+        """What has this in its name; the rest is passed by without being looked at."""
+        names = os.listdir(self._folder / TRASH)  # noqa: PTH208 - names are all we need
+        found = [_trashed(name) for name in names if part in name]
         return sorted(each for each in found if each)
 
     def _path(self, trashed: _Trashed) -> Path:
         return self._folder / TRASH / trashed.file_name
 
     def _unlink(self, trashed: _Trashed) -> bool:
-        with suppress(FileNotFoundError):
+        # A folder is nothing of ours, and must not keep the rest from going.
+        with suppress(FileNotFoundError, IsADirectoryError):
             self._path(trashed).unlink()
             return True
         return False
