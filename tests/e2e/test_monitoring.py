@@ -16,6 +16,7 @@ import grpc
 import httpx
 import pytest
 import yaml
+from fakes.s3_server import make_bucket, running_seaweedfs
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.processes import Mediad, Stub, upload_request
@@ -32,7 +33,7 @@ _WORDS = frozenset({"by", "without", "and", "or", "unless", "offset", "on", "ign
 _SELECTOR = re.compile(r"([a-z_:][\w:]*)\{([^}]*)\}")
 _NAME = re.compile(r"(?<![\w$\]])[a-z_:][\w:]*(?!\s*\(|\w)")
 
-pytestmark = [pytest.mark.needs_postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_s3, pytest.mark.timeout(300)]
 
 
 def rules() -> list[dict[str, Any]]:
@@ -66,6 +67,22 @@ def labels_of(expression: str) -> list[tuple[set[str], set[str]]]:
     grouped = re.findall(r"\bby\s*\(([^)]*)\)", expression)
     names = metrics_of(expression)
     return asked + [(names, set(re.findall(r"\w+", group))) for group in grouped]
+
+
+@pytest.fixture(scope="module")
+def mediad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mediad]:
+    """A service on S3, of which alerts and panels ask too."""
+    folder = tmp_path_factory.mktemp("mediad")
+    with running_seaweedfs(folder / "s3") as server:
+        bucket = make_bucket(server, "media")
+        own = Mediad(
+            folder / "own",
+            MEDIAD_STORAGE_URL=f"s3://{bucket}/media?endpoint={server.endpoint}",
+            AWS_ACCESS_KEY_ID=server.access_key,
+            AWS_SECRET_ACCESS_KEY=server.secret_key,
+        )
+        with own.running():
+            yield own
 
 
 @pytest.fixture(scope="module")
