@@ -40,8 +40,12 @@ def print_table(rows: list[Row]) -> None:
         met = {True: "yes", False: "**no**", None: "–"}[row.is_met]
         print(
             f"| {row.name} | {row.ours:.4g} {row.unit} | {row.reference:.4g} {row.unit} "
-            f"| {row.ratio:.2f} | {row.target} | {met} | {row.note} |"
+            f"| {_ratio(row)} | {row.target} | {met} | {row.note} |"
         )
+
+
+def _ratio(row: Row) -> str:
+    return f"{row.ratio:.2f}" if row.reference else "–"
 
 
 def write_results(measured: Mapping[str, list[Row]]) -> None:
