@@ -23,7 +23,7 @@ run: setup ## Run both services on embedded defaults, with an account to try the
 	@$(BIN)/python scripts/run.py
 
 test: setup ## Run every test, with real servers that the tests start
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## Format, lint, types, import contracts, contract of the API
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def staged_files(folder: Path) -> list[Path]:
     """What lies in staging but the claims of living processes."""
     staging = folder / "data" / "blobs" / "staging"
     return [f for f in staging.rglob("*") if f.is_file() and "lock" not in f.name]
+
+
+async def nothing_stays_staged(folder: Path) -> None:
+    """Wait until nothing lies in staging: jobs of earlier pictures stage their renditions."""
+    async with asyncio.timeout(10):
+        while staged_files(folder):
+            await asyncio.sleep(0.02)
 
 
 def stored_files(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from media_proto import media_service_pb2 as pb
 from PIL import Image
 
 from tests.e2e.processes import Mediad, Stub, upload_request
-from tests.e2e.refusals import refused, staged_files
+from tests.e2e.refusals import nothing_stays_staged, refused
 
 Call = Callable[..., Awaitable[object]]
 INVALID = "INVALID_ARGUMENT"
@@ -62,7 +62,7 @@ async def test_a_bad_file_is_refused_with_its_code(mediad: Mediad, media: Stub, 
     data, code = BAD_FILES[name]
 
     assert await refused(media.UploadMedia(upload_request(data))) == (INVALID, code)
-    assert staged_files(mediad.folder) == []
+    await nothing_stays_staged(mediad.folder)
 
 
 BAD_FIELDS: dict[str, tuple[dict[str, object], str]] = {
@@ -144,7 +144,7 @@ async def test_a_stream_over_the_limit_is_cut_off(mediad: Mediad, media: Stub) -
     sent = 0
     assert await refused(media.UploadMediaStream(long(4000)))
     assert sent < 60 * MB
-    assert staged_files(mediad.folder) == []
+    await nothing_stays_staged(mediad.folder)
 
 
 METADATA = pb.UploadChunk(metadata=pb.UploadMetadata(user_id="a", purpose=pb.PROFILE_PICTURE))
@@ -165,7 +165,7 @@ async def test_a_stream_out_of_order_is_refused(mediad: Mediad, media: Stub, nam
     status, code = await refused(media.UploadMediaStream(iter(BAD_STREAMS[name])))
 
     assert (status, code) in {(INVALID, "invalid_stream"), (INVALID, "unsupported_type")}
-    assert staged_files(mediad.folder) == []
+    await nothing_stays_staged(mediad.folder)
 
 
 async def test_metadata_alone_is_an_empty_file(media: Stub) -> None:
@@ -356,11 +356,7 @@ async def test_deadlines_and_cancels_leave_nothing_behind(mediad: Mediad, media:
     statuses = {(await refused(call))[0] for call in calls}
 
     assert statuses == {"DEADLINE_EXCEEDED"}
-    for _ in range(40):
-        if not staged_files(mediad.folder):
-            break
-        await asyncio.sleep(0.1)
-    assert staged_files(mediad.folder) == []
+    await nothing_stays_staged(mediad.folder)
 
 
 async def test_a_good_checksum_is_accepted(media: Stub) -> None:
