@@ -51,7 +51,7 @@ async def test_requests_made_from_it_are_answered_as_it_says(
             f"--header=Authorization: Bearer {person.access_token}",
             "--phases=examples,coverage,fuzzing",
             "--max-examples=5",
-            "--max-time=40",
+            "--max-time=15",
             "--seed=7",
             "--checks=all",
             "--exclude-checks=positive_data_acceptance",
