@@ -33,7 +33,7 @@ from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
 from media_service.infra.blobs.fallback import FallbackBlobs
-from media_service.infra.blobs.local import LocalBlobs, open_local_blobs
+from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
@@ -115,8 +115,8 @@ async def open_media_service(
         await enter(watch_backlog(opened))
         database = tracing.steps(opened, transaction="database transaction")
         staging = await enter(open_local_staging(staging_folder(settings)))
-        opened_blobs = await enter(open_service_blobs(settings, staging=staging))
-        blobs = tracing.steps(opened_blobs, put_ahead="blob put ahead", put="blob put")
+        blobs = await enter(open_service_blobs(settings, staging=staging))
+        blobs = tracing.steps(blobs, put_ahead="blob put ahead", put="blob put")
         cache, helpful = await _open_cache(stack, settings, database_url)
         codecs = tracing.steps(ImageCodecs(cells), inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))
@@ -200,7 +200,7 @@ async def open_media_service(
             service=service,
             database_url=database_url,
             connection_name=name,
-            checks={"database": database.check, "storage": _storage_check(staging, opened_blobs)},
+            checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             helpful=helpful,
             decoders=lambda: _decoders(codecs, cells),
         )
@@ -267,16 +267,11 @@ async def open_service_blobs(settings: Settings, *, staging: Staging) -> AsyncIt
 
 
 def _storage_check(staging: LocalStaging, blobs: Blobs) -> Check:
-    """Whether bytes can be staged, and stored for good where that is elsewhere."""
-    first = blobs.first if isinstance(blobs, FallbackBlobs) else blobs
-    if isinstance(first, LocalBlobs):
-        return staging.check
-    from media_service.infra.blobs.s3 import S3Blobs
+    """Whether bytes can be staged, and stored for good."""
 
     async def check() -> None:
         await staging.check()
-        if isinstance(first, S3Blobs):
-            await first.check_store()
+        await blobs.check_store()
 
     return check
 

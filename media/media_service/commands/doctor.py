@@ -19,8 +19,6 @@ from media_service.composition import (
     storage_url,
 )
 from media_service.config import Settings, read_policies
-from media_service.core.ports import Blobs
-from media_service.infra.blobs.s3 import S3Blobs
 from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
@@ -91,19 +89,14 @@ async def _storage(settings: Settings) -> str:
         open_blobs(storage_url(settings), staging=staging) as blobs,
     ):
         await staging.check()
-        await _check_store(blobs)
+        await blobs.check_store()
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE_BYTES:
         raise OSError(f"only {free // 1024**2} MB are free on {folder}; make room")
     local = f"{folder} is writable, {free // 1024**3} GB free"
-    if isinstance(blobs, S3Blobs):
+    if settings.storage_url.startswith("s3:"):
         return f"{settings.storage_url} is written, read and deleted; for staging, {local}"
     return local
-
-
-async def _check_store(blobs: Blobs) -> None:
-    if isinstance(blobs, S3Blobs):
-        await blobs.check_store()
 
 
 async def _fallback(settings: Settings) -> str:
@@ -113,7 +106,7 @@ async def _fallback(settings: Settings) -> str:
         open_local_staging(staging_folder(settings)) as staging,
         open_blobs(url, staging=staging) as blobs,
     ):
-        await _check_store(blobs)
+        await blobs.check_store()
     return f"{url} answers; take it away when the move is over"
 
 

@@ -161,6 +161,12 @@ class Blobs(Trash, Protocol):
         Raises as `open`; what was remembered of damaged bytes is forgotten.
         """
 
+    async def check_store(self) -> None:
+        """Return if the store takes bytes and gives them back. Asked often; cheap when all is well.
+
+        What lies on the disk of `Staging` is checked there. Raises StorageFull, StorageUnavailable.
+        """
+
     async def presigned_url(
         self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
     ) -> str | None:

@@ -186,6 +186,9 @@ class InMemoryBlobs:
     async def check(self, key: str, *, size_bytes: int, sha256: Sha256) -> None:
         self._verified(key, size_bytes, sha256)
 
+    async def check_store(self) -> None:
+        self._fail_if_told()
+
     async def presigned_url(
         self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
     ) -> str | None:

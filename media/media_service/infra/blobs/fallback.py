@@ -44,20 +44,20 @@ class FallbackBlobs:
     """Keeps `core.ports.Blobs` on a first store and, for what is not there, a second."""
 
     def __init__(self, first: Blobs, second: Blobs) -> None:
-        self.first = first
+        self._first = first
         self._second = second
         self._both = (first, second)
 
     async def put_ahead(self, key: str, staged: StagedFile) -> None:
         """Do what can be done of `put` ahead. Raises as `put`."""
-        await self.first.put_ahead(key, staged)
+        await self._first.put_ahead(key, staged)
 
     async def put(self, key: str, staged: StagedFile, *, anew: bool = False) -> None:
         """Return once the staged bytes lie in the first store and survive a power cut.
 
         Raises StorageFull, StorageUnavailable.
         """
-        await self.first.put(key, staged, anew=anew)
+        await self._first.put(key, staged, anew=anew)
 
     @asynccontextmanager
     async def open(self, key: str, *, size_bytes: int, sha256: Sha256) -> AsyncIterator[OpenBlob]:
@@ -89,6 +89,10 @@ class FallbackBlobs:
         async with AsyncExitStack() as stack:
             await self._enter_either(stack, checking)
 
+    async def check_store(self) -> None:
+        """Whether the first store takes bytes. Raises StorageFull, StorageUnavailable."""
+        await self._first.check_store()
+
     async def presigned_url(
         self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
     ) -> str | None:
@@ -99,7 +103,7 @@ class FallbackBlobs:
     @asynccontextmanager
     async def deleting(self) -> AsyncIterator[DeletionInBoth]:
         """A deletion in both that happens when its context ends, or not at all if that raises."""
-        async with self.first.deleting() as first, self._second.deleting() as second:
+        async with self._first.deleting() as first, self._second.deleting() as second:
             yield DeletionInBoth((first, second))
 
     async def trash(self, keys: Iterable[str], *, label: str) -> None:
@@ -146,7 +150,7 @@ class FallbackBlobs:
         self, stack: AsyncExitStack, opening: Callable[[Blobs], AbstractAsyncContextManager[T]]
     ) -> T:
         try:
-            return await stack.enter_async_context(opening(self.first))
+            return await stack.enter_async_context(opening(self._first))
         except MediaDamaged:
             found = await stack.enter_async_context(opening(self._second))
         except StorageUnavailable as away:

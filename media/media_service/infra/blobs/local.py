@@ -115,6 +115,9 @@ class LocalBlobs:
         finally:
             file.close()
 
+    async def check_store(self) -> None:
+        """Nothing to ask: staging, on the same file system, is asked instead."""
+
     async def presigned_url(
         self, key: str, *, content_type: str, disposition: str, expires_in: timedelta
     ) -> str | None:
