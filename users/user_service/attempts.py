@@ -6,11 +6,10 @@ has heard. So the key is written down before the upload, and a medium is looked 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 
-from user_service.errors import MediaNotFound, UserError
+from user_service.errors import MediaNotFound
 from user_service.ports import AttemptRows, MediaPort, ProfileRows
 from user_service.records import UploadAttempt, UserId
 
@@ -26,16 +25,13 @@ class Attempts:
         self._profiles = profiles
         self._due_in = due_in
 
-    @asynccontextmanager
-    async def noted(self, user_id: UserId, idempotency_key: str) -> AsyncIterator[None]:
-        """An upload during which this process may die. One that fails is looked into later, too.
+    async def begin(self, user_id: UserId, idempotency_key: str) -> UploadAttempt:
+        """An upload during which this process may die, or which may fail: it is looked into later.
 
-        Raises DatabaseUnavailable.
+        It ends with the transaction in which the profile comes to hold its medium. Raises
+        DatabaseUnavailable.
         """
-        attempt = await self._rows.begin(user_id, idempotency_key, due_in=self._due_in)
-        yield
-        with suppress(UserError):  # then it is looked into, and found to be in order
-            await self._rows.end(attempt)
+        return await self._rows.begin(user_id, idempotency_key, due_in=self._due_in)
 
     async def tidy(self) -> int:
         """Let go what unfinished uploads left; how many there were. Raises UserError."""

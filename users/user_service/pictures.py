@@ -51,15 +51,15 @@ class Pictures:
         If it fails the profile is as it was. Raises what MediaPort.upload raises,
         PictureSuperseded, DatabaseUnavailable.
         """
-        async with self._attempts.noted(user_id, idempotency_key):
-            picture = await self._media.upload(
-                file, slot=slot, user_id=user_id, idempotency_key=idempotency_key
-            )
-            try:
-                replaced = await self._profiles.put(user_id, slot, picture)
-            except Unavailable:
-                self._discard_later(user_id, picture.media_id)
-                raise
+        attempt = await self._attempts.begin(user_id, idempotency_key)
+        picture = await self._media.upload(
+            file, slot=slot, user_id=user_id, idempotency_key=idempotency_key
+        )
+        try:
+            replaced = await self._profiles.put(user_id, slot, picture, ending=attempt)
+        except Unavailable:
+            self._discard_later(user_id, picture.media_id)
+            raise
         if replaced is not None:
             await self._deletions.hurry(replaced)
         return picture

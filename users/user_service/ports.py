@@ -104,10 +104,13 @@ class ProfileRows(Protocol):
     ) -> Profile:
         """Change what is given, and make the profile if there is none."""
 
-    async def put(self, user_id: UserId, slot: Slot, picture: Picture) -> MediaId | None:
+    async def put(
+        self, user_id: UserId, slot: Slot, picture: Picture, *, ending: UploadAttempt | None = None
+    ) -> MediaId | None:
         """Fill a slot, and note the medium that was there for deletion; its id.
 
-        One transaction. Raises PictureSuperseded for a medium that was noted for deletion.
+        One transaction, which ends the attempt that brought the picture. Raises
+        PictureSuperseded for a medium that was noted for deletion.
         """
 
     async def forget(self, user_id: UserId, media_id: MediaId) -> bool:

@@ -362,6 +362,22 @@ class TestAttempts:
 
         assert await rows.attempts.claim() is None
 
+    async def test_one_ends_when_the_profile_holds_what_it_brought(self, rows: Rows) -> None:
+        begun = await rows.attempts.begin(ADA.user_id, "key", due_in=timedelta())
+        await rows.profiles.put(ADA.user_id, Slot.COVER_PHOTO, new_picture(), ending=begun)
+
+        assert await rows.attempts.claim() is None
+
+    async def test_one_goes_on_when_the_profile_refuses_what_it_brought(self, rows: Rows) -> None:
+        old = new_picture()
+        await rows.profiles.put(ADA.user_id, Slot.COVER_PHOTO, old)
+        await rows.profiles.put(ADA.user_id, Slot.COVER_PHOTO, new_picture())
+        begun = await rows.attempts.begin(ADA.user_id, "key", due_in=timedelta())
+        with pytest.raises(PictureSuperseded):
+            await rows.profiles.put(ADA.user_id, Slot.COVER_PHOTO, old, ending=begun)
+
+        assert await rows.attempts.claim() == begun
+
     async def test_the_end_of_an_earlier_one_is_not_that_of_a_later(self, rows: Rows) -> None:
         earlier = await rows.attempts.begin(ADA.user_id, "key", due_in=timedelta())
         later = await rows.attempts.begin(ADA.user_id, "key", due_in=timedelta())

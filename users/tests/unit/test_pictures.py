@@ -19,7 +19,7 @@ from user_service.deletions import Deletions
 from user_service.media_over_grpc import OURS, MediaOverGrpc, translation
 from user_service.pictures import Pictures
 from user_service.ports import ProfileRows
-from user_service.records import MediaId, Picture, Slot, UserId
+from user_service.records import MediaId, Picture, Slot, UploadAttempt, UserId
 from user_service.spools import SpooledFile
 
 ADA, BOB = UserId("ada"), UserId("bob")
@@ -235,9 +235,11 @@ class ForgetfulDatabase:
         self._rows = rows
         self._did_it = did_it
 
-    async def put(self, user_id: UserId, slot: Slot, picture: Picture) -> None:
+    async def put(
+        self, user_id: UserId, slot: Slot, picture: Picture, *, ending: UploadAttempt
+    ) -> None:
         if self._did_it:
-            await self._rows.put(user_id, slot, picture)
+            await self._rows.put(user_id, slot, picture, ending=ending)
         raise errors.DatabaseUnavailable
 
     async def discard(self, user_id: UserId, media_id: MediaId) -> None:
@@ -284,7 +286,7 @@ class Dying:
     def __init__(self, rows: InMemoryRows) -> None:
         self._rows = rows
 
-    async def put(self, *_: object) -> MediaId | None:
+    async def put(self, *_: object, **__: object) -> MediaId | None:
         raise asyncio.CancelledError
 
     async def discard(self, user_id: UserId, media_id: MediaId) -> None:

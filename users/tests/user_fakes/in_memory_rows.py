@@ -48,7 +48,7 @@ class InMemoryRows:
         self.sessions = InMemorySessions(self.accounts)
         self.throttles = InMemoryThrottles(now)
         self.deletions = self.profiles.deletions
-        self.attempts = InMemoryAttempts(now)
+        self.attempts = self.profiles.attempts
 
 
 class InMemoryAccounts:
@@ -191,6 +191,7 @@ class InMemoryProfiles:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.rows: dict[UserId, Profile] = {}
         self.deletions = InMemoryDeletions(now)
+        self.attempts = InMemoryAttempts(now)
 
     async def get(self, user_id: UserId) -> Profile | None:
         return self.rows.get(user_id)
@@ -203,11 +204,15 @@ class InMemoryProfiles:
         self.rows[user_id] = dataclasses.replace(self._profile(user_id), **changes)  # type: ignore[arg-type]
         return self.rows[user_id]
 
-    async def put(self, user_id: UserId, slot: Slot, picture: Picture) -> MediaId | None:
+    async def put(
+        self, user_id: UserId, slot: Slot, picture: Picture, *, ending: UploadAttempt | None = None
+    ) -> MediaId | None:
         if picture.media_id in self.deletions.rows:
             raise PictureSuperseded
         before = self._profile(user_id)
         replaced = getattr(before, slot.value)
+        if ending is not None:
+            await self.attempts.end(ending)
         self.rows[user_id] = dataclasses.replace(before, **{slot.value: picture})  # type: ignore[arg-type]
         if replaced is None or replaced.media_id in self._held(user_id):
             return None

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from user_service.postgres.database import PostgresDatabase
+from user_service.postgres.database import Connection, PostgresDatabase
 from user_service.records import UploadAttempt, UserId
 
 _PUT_OFF = timedelta(minutes=1)
@@ -57,13 +57,17 @@ class PostgresAttempts:
     async def end(self, attempt: UploadAttempt) -> None:
         """Forget it, unless another has taken its place."""
         async with self._database.connection() as connection:
-            await connection.execute(
-                "delete from upload_attempts "
-                "where user_id = $1 and idempotency_key = $2 and begun_at = $3",
-                attempt.user_id,
-                attempt.idempotency_key,
-                attempt.begun_at,
-            )
+            await end_attempt(connection, attempt)
+
+
+async def end_attempt(connection: Connection, attempt: UploadAttempt) -> None:
+    """Forget an attempt, in whatever transaction the connection is in."""
+    await connection.execute(
+        "delete from upload_attempts where user_id = $1 and idempotency_key = $2 and begun_at = $3",
+        attempt.user_id,
+        attempt.idempotency_key,
+        attempt.begun_at,
+    )
 
 
 def _attempt(row: asyncpg.Record) -> UploadAttempt:

@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 
 from user_service.errors import PictureSuperseded
+from user_service.postgres.attempts import end_attempt
 from user_service.postgres.database import Connection, PostgresDatabase
-from user_service.records import MediaId, Picture, Profile, Slot, Thumbnail, UserId
+from user_service.records import MediaId, Picture, Profile, Slot, Thumbnail, UploadAttempt, UserId
 
 _COLUMNS = "user_id, username, display_name, bio, profile_picture, cover_photo"
 
@@ -52,12 +53,16 @@ class PostgresProfiles:
         assert row is not None
         return _profile(row)
 
-    async def put(self, user_id: UserId, slot: Slot, picture: Picture) -> MediaId | None:
+    async def put(
+        self, user_id: UserId, slot: Slot, picture: Picture, *, ending: UploadAttempt | None = None
+    ) -> MediaId | None:
         """Fill a slot, and note the medium that was there for deletion; its id."""
         async with self._database.transaction() as connection:
             profile = await _locked(connection, user_id)
             await _refuse_superseded(connection, picture.media_id)
             await _fill(connection, user_id, slot, picture)
+            if ending is not None:
+                await end_attempt(connection, ending)
             before = getattr(profile, slot.value)
             if before is None or before.media_id == picture.media_id:
                 return None
