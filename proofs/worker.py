@@ -20,7 +20,7 @@ from media_service.composition import open_media_service
 from media_service.config import read_settings
 from media_service.core.formats import Format
 from media_service.core.processing import Processing
-from media_service.core.renditions import Recipe
+from media_service.core.recipes import PictureRecipe
 from media_service.entrypoints.worker.jobs import WorkerSettings, work
 from media_service.infra.blobs.local import LocalBlobs
 from media_service.infra.codecs.images import ImageCodecs
@@ -86,7 +86,7 @@ def _differ() -> None:
         source: Path,
         *,
         format: Format,
-        targets: Sequence[tuple[Recipe, Path]],
+        targets: Sequence[tuple[PictureRecipe, Path]],
     ) -> list[tuple[int, int]]:
         sizes = await method(codecs, source, format=format, targets=targets)
         for _, path in targets:

@@ -85,6 +85,7 @@ __all__ = [
     "InvalidSignature",
     "InvalidSize",
     "InvalidStream",
+    "InvalidTransformation",
     "InvalidUserId",
     "InvalidVisibility",
     "Limited",
@@ -98,17 +99,21 @@ __all__ = [
     "NotTheOwner",
     "QueueFull",
     "RenditionNotFound",
+    "RenditionNotReady",
     "SizeMismatch",
     "StorageFull",
     "StorageUnavailable",
     "TooComplex",
     "TooLarge",
+    "TooLong",
     "TooManyPixels",
     "TooManyUploads",
     "TypeMismatch",
     "Unauthenticated",
     "Unavailable",
+    "UnsafeArchive",
     "Unsupported",
+    "UnsupportedCodec",
     "UnsupportedType",
     "UploadStalled",
 ]
@@ -154,6 +159,10 @@ class InvalidSize(Invalid):
     """expected_size_bytes must be more than 0."""
 
 
+class InvalidTransformation(Invalid):
+    """This transformation or its size is not offered; /capabilities lists those that are."""
+
+
 class InvalidExpiry(Invalid):
     """expiry_seconds must be 1 second to 7 days (604800)."""
 
@@ -190,6 +199,14 @@ class BrokenFile(Broken):
     """The file is damaged or incomplete."""
 
 
+class TooLong(Broken):
+    """The recording plays longer than its purpose allows."""
+
+
+class UnsafeArchive(Broken):
+    """The archive would unpack to too much, to too many files, or outside its folder."""
+
+
 class TooManyPixels(Broken):
     """The picture is larger than 50 megapixels a frame, 16384 a side or 250 megapixels in all."""
 
@@ -212,6 +229,10 @@ class MessageTooLarge(TooLarge):
 
 class UnsupportedType(Unsupported):
     """The file is of no type that this purpose takes; /capabilities lists those that are."""
+
+
+class UnsupportedCodec(Unsupported):
+    """The file holds video or sound of a kind that is not taken; /capabilities lists those."""
 
 
 class TypeMismatch(Unsupported):
@@ -264,6 +285,10 @@ class StorageUnavailable(Unavailable):
 
 class DecoderUnavailable(Unavailable):
     """Too many pictures are waiting to be decoded; try again in a moment."""
+
+
+class RenditionNotReady(Unavailable):
+    """This is being made; try again in a moment, or watch the media."""
 
 
 class MediaDamaged(Unavailable):

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from embedded_servers.errors import EmbeddedServerError
 from embedded_servers.postgres import open_postgres
 
-from media_service.config import Settings, read_policies
+from media_service.config import Settings
 from media_service.core.access import Links, Signer, SigningKey
 from media_service.core.admitting import Admitting
 from media_service.core.auditing import Auditing
@@ -23,6 +23,7 @@ from media_service.core.delivering import Delivering
 from media_service.core.developing import Developing, DevelopingLimits
 from media_service.core.erasing import Erasing
 from media_service.core.housekeeping import Housekeeping, Keeping
+from media_service.core.media import MediaType
 from media_service.core.ports import Blobs, Cache, Staging
 from media_service.core.processing import Processing
 from media_service.core.queueing import Queueing
@@ -37,12 +38,14 @@ from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.kinds import CodecsByKind
 from media_service.infra.memory.cache import InProcessCache
 from media_service.infra.postgres.backlog import watch_backlog
 from media_service.infra.postgres.changes import follow_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
+from media_service.policies_file import read_policies
 from media_service.storage_urls import S3Address, parse_storage_url
 from media_service.tracing import UNTRACED, Tracing
 
@@ -118,7 +121,9 @@ async def open_media_service(
         blobs = await enter(open_service_blobs(settings, staging=staging))
         blobs = tracing.steps(blobs, put_ahead="blob put ahead", put="blob put")
         cache, helpful = await _open_cache(stack, settings, database_url)
-        codecs = tracing.steps(ImageCodecs(cells), inspect="cell inspect", develop="cell develop")
+        pictures = ImageCodecs(cells)
+        codecs = CodecsByKind({MediaType.IMAGE: pictures})
+        codecs = tracing.steps(codecs, inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))
         policies = read_policies(settings.policies_file)
         links = Links(settings.base_url, signer)
@@ -202,15 +207,15 @@ async def open_media_service(
             connection_name=name,
             checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             helpful=helpful,
-            decoders=lambda: _decoders(codecs, cells),
+            decoders=lambda: _decoders(pictures, cells),
         )
 
 
-def _decoders(codecs: ImageCodecs, cells: Cells) -> Mapping[str, object]:
+def _decoders(pictures: ImageCodecs, cells: Cells) -> Mapping[str, object]:
     """What is decoded, by which versions, and how cells are confined."""
     return {
-        "formats": sorted(codecs.formats()),
-        "versions": codecs.versions(),
+        "formats": sorted(pictures.formats()),
+        "versions": pictures.versions(),
         "sandbox": list(cells.sandbox()),
     }
 

@@ -16,12 +16,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -32,9 +29,6 @@ from pydantic_settings import (
 )
 
 from media_service.core.jobs import QueueLimits
-from media_service.core.media import MediaType, Purpose, Visibility
-from media_service.core.purposes import DEFAULT_POLICIES, Policies, Policy
-from media_service.core.renditions import FULL, DevelopingPolicy, Shape, ThumbnailSpec
 from media_service.storage_urls import S3Address, parse_storage_url
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -111,6 +105,19 @@ class Settings(BaseSettings):
     )
     drain_seconds: Annotated[int, Field(ge=0, le=10)] = Field(
         0, description="How long to go on taking calls after SIGTERM, no longer ready"
+    )
+    ffmpeg: Path | None = Field(
+        None, description="The ffmpeg to use, 6.1 or later (default: the one in the wheel)"
+    )
+    transcodes: Annotated[int, Field(ge=1, le=64)] = Field(
+        default_factory=lambda said: max(1, _cores() // 2 // said.get("workers", 1)),
+        description="Films transcoded at once by each serving process (default: cores / 2)",
+    )
+    webhook_urls: str = Field("", description="http(s)://…,… that are told of what is done")
+    webhook_secrets: str = Field("", description="id:secret,… that sign what they are told")
+    transformation_sides: str = Field(
+        "64,128,256,320,480,640,800,1080,1280,1920,2048",
+        description="Pixels a side that transformations offer (any: all up to 4096)",
     )
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto, json, text")
 
@@ -310,80 +317,3 @@ def _setting(location: tuple[int | str, ...]) -> str:
 
 def _reason(message: str) -> str:
     return message.removeprefix("Value error, ")
-
-
-class _Thumbnail(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
-    shape: Shape
-    width: int = Field(ge=1, le=16_384)
-    height: int = Field(ge=1, le=16_384)
-
-
-class _PurposeOverride(BaseModel):
-    """What an operator may say of one purpose; the rest stays as it is."""
-
-    model_config = ConfigDict(extra="forbid")
-    max_bytes: dict[MediaType, PositiveInt] | None = None
-    visibility: Visibility | None = None
-    lifetime_seconds: Annotated[int, Field(ge=1, le=315_360_000)] | None = None
-    full_width: Annotated[int, Field(ge=1, le=4096)] | None = None
-    full_height: Annotated[int, Field(ge=1, le=4096)] | None = None
-    full_quality: Annotated[int, Field(ge=1, le=100)] | None = None
-    thumbnail_quality: Annotated[int, Field(ge=1, le=100)] | None = None
-    thumbnails: tuple[_Thumbnail, ...] | None = None
-
-    @field_validator("thumbnails")
-    @classmethod
-    def _names_differ(
-        cls, thumbnails: tuple[_Thumbnail, ...] | None
-    ) -> tuple[_Thumbnail, ...] | None:
-        names = [FULL, *(thumbnail.name for thumbnail in thumbnails or ())]
-        if len(set(names)) < len(names):
-            raise ValueError("thumbnails need names of their own, and none is `full`")
-        return thumbnails
-
-    def applied_to(self, policy: Policy) -> Policy:
-        """The policy with what this says."""
-        seconds = self.lifetime_seconds
-        return Policy(
-            max_bytes=self.max_bytes or policy.max_bytes,
-            developing=self._developing(policy.developing),
-            visibility=self.visibility or policy.visibility,
-            lifetime=timedelta(seconds=seconds) if seconds else policy.lifetime,
-        )
-
-    def _developing(self, policy: DevelopingPolicy) -> DevelopingPolicy:
-        thumbnails = policy.thumbnails
-        if self.thumbnails is not None:
-            thumbnails = tuple(ThumbnailSpec(**t.model_dump()) for t in self.thumbnails)
-        return DevelopingPolicy(
-            full_width=self.full_width or policy.full_width,
-            full_height=self.full_height or policy.full_height,
-            full_quality=self.full_quality or policy.full_quality,
-            thumbnail_quality=self.thumbnail_quality or policy.thumbnail_quality,
-            thumbnails=thumbnails,
-        )
-
-
-class _PoliciesFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    version: int = Field(ge=2, description="Raise it with every change; 1 is the built-in table")
-    purposes: dict[Purpose, _PurposeOverride] = {}
-
-
-def read_policies(file: Path | None) -> Policies:
-    """The policy of every purpose. Raises SettingsRefused if the file can't be used."""
-    if file is None:
-        return DEFAULT_POLICIES
-    import tomllib
-
-    try:
-        said = _PoliciesFile.model_validate(tomllib.loads(file.read_text()))
-    except (OSError, ValueError) as error:
-        raise SettingsRefused(f"MEDIAD_POLICIES_FILE: {error}") from None
-    overridden = {
-        purpose: override.applied_to(DEFAULT_POLICIES.of[purpose])
-        for purpose, override in said.purposes.items()
-    }
-    return Policies(version=said.version, of={**DEFAULT_POLICIES.of, **overridden})

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pillow_heif
 import pyvips
 from media_service.core.formats import Format
+from media_service.core.media import MediaType
 from PIL import ExifTags, Image, PngImagePlugin
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,7 +26,8 @@ CANARY: Final = b"canary 51.5007 N 0.1246 W"
 ORIENTATIONS: Final = range(1, 9)
 MOVING: Final = (Format.GIF, Format.WEBP)
 
-_PILLOW_NAMES: Final = {format: format.name for format in Format} | {Format.HEIC: "HEIF"}
+PICTURE_FORMATS: Final = [format for format in Format if format.media_type is MediaType.IMAGE]
+_PILLOW_NAMES: Final = {format: format.name for format in PICTURE_FORMATS} | {Format.HEIC: "HEIF"}
 _BASE83: Final = (
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
 )
@@ -341,7 +343,9 @@ def webp_of_frames(count: int) -> bytes:
 @functools.cache
 def small_samples() -> dict[Format, bytes]:
     """A small sound picture of each format, with metadata."""
-    return {format: picture(scene(96, 64), format=format, orientation=1) for format in Format}
+    return {
+        format: picture(scene(96, 64), format=format, orientation=1) for format in PICTURE_FORMATS
+    }
 
 
 def prefixes(content: bytes, *, count: int) -> Iterable[bytes]:

@@ -187,6 +187,7 @@ class ProcessingOptions(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     MAX_WIDTH_FIELD_NUMBER: _builtins.int
     MAX_HEIGHT_FIELD_NUMBER: _builtins.int
+    NORMALIZE_LOUDNESS_FIELD_NUMBER: _builtins.int
     generate_thumbnails: _builtins.bool
     """Make the purpose's thumbnails."""
     generate_blurhash: _builtins.bool
@@ -197,6 +198,8 @@ class ProcessingOptions(_message.Message):
     """The most pixels `full` may be wide, 1 to 4096. 0: as the purpose says (2048)."""
     max_height: _builtins.int
     """The most pixels `full` may be high, 1 to 4096. 0: as the purpose says (2048)."""
+    normalize_loudness: _builtins.bool
+    """Bring sound to one loudness: -16 LUFS, measured as EBU R 128 says. For audio only."""
     def __init__(
         self,
         *,
@@ -205,10 +208,11 @@ class ProcessingOptions(_message.Message):
         quality: _builtins.int = ...,
         max_width: _builtins.int = ...,
         max_height: _builtins.int = ...,
+        normalize_loudness: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate_blurhash", b"generate_blurhash", "generate_thumbnails", b"generate_thumbnails", "max_height", b"max_height", "max_width", b"max_width", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate_blurhash", b"generate_blurhash", "generate_thumbnails", b"generate_thumbnails", "max_height", b"max_height", "max_width", b"max_width", "normalize_loudness", b"normalize_loudness", "quality", b"quality"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +556,8 @@ class MediaResponse(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     PROGRESS_PERCENT_FIELD_NUMBER: _builtins.int
+    PAGE_COUNT_FIELD_NUMBER: _builtins.int
+    HAS_AUDIO_FIELD_NUMBER: _builtins.int
     media_id: _builtins.str
     """The medium's id (UUIDv7)."""
     url: _builtins.str
@@ -589,7 +595,13 @@ class MediaResponse(_message.Message):
     failure_code: _builtins.str
     """Why it FAILED; empty otherwise."""
     progress_percent: _builtins.int
-    """How many of its renditions have been made, in percent; those have a size in bytes."""
+    """How much of the work on its renditions is done, in percent. Films, and sound that
+    plays, are listed in `renditions` once they are there; pictures at once.
+    """
+    page_count: _builtins.int
+    """How many pages a document has; 0 for what has none."""
+    has_audio: _builtins.bool
+    """Whether anything is to be heard."""
     @_builtins.property
     def thumbnails(self) -> _containers.RepeatedCompositeFieldContainer[Global___Thumbnail]:
         """The thumbnails."""
@@ -637,14 +649,38 @@ class MediaResponse(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         progress_percent: _builtins.int = ...,
+        page_count: _builtins.int = ...,
+        has_audio: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blurhash", b"blurhash", "content_type", b"content_type", "created_at", b"created_at", "deduplicated", b"deduplicated", "duration_ms", b"duration_ms", "expires_at", b"expires_at", "failure_code", b"failure_code", "filename", b"filename", "height", b"height", "media_id", b"media_id", "media_type", b"media_type", "progress_percent", b"progress_percent", "purpose", b"purpose", "renditions", b"renditions", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "thumbnail_url", b"thumbnail_url", "thumbnails", b"thumbnails", "updated_at", b"updated_at", "url", b"url", "user_id", b"user_id", "visibility", b"visibility", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blurhash", b"blurhash", "content_type", b"content_type", "created_at", b"created_at", "deduplicated", b"deduplicated", "duration_ms", b"duration_ms", "expires_at", b"expires_at", "failure_code", b"failure_code", "filename", b"filename", "has_audio", b"has_audio", "height", b"height", "media_id", b"media_id", "media_type", b"media_type", "page_count", b"page_count", "progress_percent", b"progress_percent", "purpose", b"purpose", "renditions", b"renditions", "sha256", b"sha256", "size_bytes", b"size_bytes", "status", b"status", "thumbnail_url", b"thumbnail_url", "thumbnails", b"thumbnails", "updated_at", b"updated_at", "url", b"url", "user_id", b"user_id", "visibility", b"visibility", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MediaResponse: _TypeAlias = MediaResponse  # noqa: Y015
+
+@_typing.final
+class WatchMediaRequest(_message.Message):
+    """Asks to be told of one medium until its processing is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_ID_FIELD_NUMBER: _builtins.int
+    media_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        media_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media_id", b"media_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMediaRequest: _TypeAlias = WatchMediaRequest  # noqa: Y015
 
 @_typing.final
 class DeleteMediaRequest(_message.Message):

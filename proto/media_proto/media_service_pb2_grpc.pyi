@@ -66,6 +66,12 @@ class MediaServiceStub:
     """
     GetMedia: _grpc.UnaryUnaryMultiCallable[_media_service_pb2.GetMediaRequest, _media_service_pb2.MediaResponse]
     """Tells what is known of one medium. NOT_FOUND if there is none, or no longer."""
+    WatchMedia: _grpc.UnaryStreamMultiCallable[_media_service_pb2.WatchMediaRequest, _media_service_pb2.MediaResponse]
+    """Tells what is known of one medium now, and again whenever that has changed, until
+    its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
+    it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
+    a second at most, its last state always.
+    """
     DeleteMedia: _grpc.UnaryUnaryMultiCallable[_media_service_pb2.DeleteMediaRequest, _media_service_pb2.DeleteMediaResponse]
     """Deletes one medium of `user_id`. Its URLs stop at once; its bytes go when no other
     medium shares them. Deleting twice is no error to the owner; PERMISSION_DENIED for
@@ -105,6 +111,12 @@ class MediaServiceAsyncStub(MediaServiceStub):
     """
     GetMedia: _aio.UnaryUnaryMultiCallable[_media_service_pb2.GetMediaRequest, _media_service_pb2.MediaResponse]  # type: ignore[assignment]
     """Tells what is known of one medium. NOT_FOUND if there is none, or no longer."""
+    WatchMedia: _aio.UnaryStreamMultiCallable[_media_service_pb2.WatchMediaRequest, _media_service_pb2.MediaResponse]  # type: ignore[assignment]
+    """Tells what is known of one medium now, and again whenever that has changed, until
+    its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
+    it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
+    a second at most, its last state always.
+    """
     DeleteMedia: _aio.UnaryUnaryMultiCallable[_media_service_pb2.DeleteMediaRequest, _media_service_pb2.DeleteMediaResponse]  # type: ignore[assignment]
     """Deletes one medium of `user_id`. Its URLs stop at once; its bytes go when no other
     medium shares them. Deleting twice is no error to the owner; PERMISSION_DENIED for
@@ -159,6 +171,18 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_media_service_pb2.MediaResponse, _abc.Awaitable[_media_service_pb2.MediaResponse]]:
         """Tells what is known of one medium. NOT_FOUND if there is none, or no longer."""
+
+    @_abc_1.abstractmethod
+    def WatchMedia(
+        self,
+        request: _media_service_pb2.WatchMediaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_media_service_pb2.MediaResponse], _abc.AsyncIterator[_media_service_pb2.MediaResponse]]:
+        """Tells what is known of one medium now, and again whenever that has changed, until
+        its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
+        it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
+        a second at most, its last state always.
+        """
 
     @_abc_1.abstractmethod
     def DeleteMedia(

@@ -18,11 +18,12 @@ from media_service.composition import (
     staging_folder,
     storage_url,
 )
-from media_service.config import Settings, read_policies
+from media_service.config import Settings
 from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.postgres.database import open_database
+from media_service.policies_file import read_policies
 from media_service.tracing import check_collector
 
 _LEAST_FREE_BYTES = 1024**3

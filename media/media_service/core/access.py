@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from media_service.core.errors import InvalidExpiry, InvalidSignature
 from media_service.core.media import Media, MediaId, Visibility
-from media_service.core.renditions import FULL, Rendition
+from media_service.core.renditions import Rendition, Role
 
 MAX_EXPIRY = timedelta(days=7)
 ANSWER_EXPIRY = timedelta(hours=1)
@@ -117,6 +117,7 @@ class Links:
 
 
 def split_renditions(media: Media) -> tuple[tuple[Rendition, ...], tuple[Rendition, ...]]:
-    """The medium's renditions proper (`full`), and its thumbnails."""
-    proper = tuple(r for r in media.renditions if r.name == FULL)
-    return proper, tuple(r for r in media.renditions if r.name != FULL)
+    """What answers show of the medium: renditions proper, and thumbnails."""
+    shown = [rendition for rendition in media.renditions if rendition.is_shown]
+    proper = tuple(r for r in shown if r.role is Role.RENDITION)
+    return proper, tuple(r for r in shown if r.role is Role.THUMBNAIL)

@@ -12,7 +12,8 @@ from typing import NewType
 
 from media_service.core.formats import Format
 from media_service.core.media import Sha256
-from media_service.core.renditions import Inspection, Recipe, Rendition
+from media_service.core.recipes import Recipe
+from media_service.core.renditions import Inspection, Rendition
 
 
 class BlobState(enum.StrEnum):
@@ -105,7 +106,7 @@ def stored(
         source=source,
         recipe_key=recipe.key,
         version=recipe.version,
-        content_type=recipe.encoding.value,
+        content_type=recipe.content_type,
         width=size[0],
         height=size[1],
         size_bytes=size_bytes,

@@ -21,7 +21,8 @@ from media_service.core.errors import (
 from media_service.core.media import Media, MediaId, ProcessingStatus, Visibility
 from media_service.core.ports import Blobs, Clock, Database, OpenBlob
 from media_service.core.reading import Reading
-from media_service.core.renditions import Rendition, is_version
+from media_service.core.recipes import is_version
+from media_service.core.renditions import Rendition
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from media_service.core.blobs import (
 from media_service.core.errors import DecoderUnavailable, MediaDamaged, MediaNotFound
 from media_service.core.media import Media, MediaId, Sha256
 from media_service.core.ports import Blobs, Codecs, Database, Rows, StagedFile, Staging
-from media_service.core.renditions import Recipe
+from media_service.core.recipes import Recipe
 from media_service.core.repairing import Repairing
 
 _REMEMBERED = 20_000

@@ -13,9 +13,6 @@ from collections.abc import Mapping
 from media_service.core.errors import InvalidContentType, TypeMismatch
 from media_service.core.media import MediaType
 
-SNIFF_BYTES = 4096
-"""How many first bytes `sniff` wants to see."""
-
 
 class Format(enum.StrEnum):
     """A format we know by its first bytes; the value is its content type."""
@@ -26,11 +23,31 @@ class Format(enum.StrEnum):
     GIF = "image/gif"
     AVIF = "image/avif"
     HEIC = "image/heic"
+    MP4 = "video/mp4"
+    MOV = "video/quicktime"
+    WEBM = "video/webm"
+    MKV = "video/x-matroska"
+    MP3 = "audio/mpeg"
+    M4A = "audio/mp4"
+    AAC = "audio/aac"
+    OGG = "audio/ogg"
+    WEBA = "audio/webm"
+    WAV = "audio/wav"
+    FLAC = "audio/flac"
+    PDF = "application/pdf"
+    TXT = "text/plain"
+    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+    ODT = "application/vnd.oasis.opendocument.text"
+    ODS = "application/vnd.oasis.opendocument.spreadsheet"
+    ODP = "application/vnd.oasis.opendocument.presentation"
+    ZIP = "application/zip"
 
     @property
     def media_type(self) -> MediaType:
         """What kind of thing files of this format are."""
-        return MediaType(self.value.split("/")[0])
+        return _MEDIA_TYPES.get(self.value.split("/")[0], MediaType.DOCUMENT)
 
     @property
     def extension(self) -> str:
@@ -38,97 +55,29 @@ class Format(enum.StrEnum):
         return "." + self.name.lower().replace("jpeg", "jpg")
 
 
-_BRANDS: Mapping[bytes, Format] = {
-    b"avif": Format.AVIF,
-    b"avis": Format.AVIF,
-    b"heic": Format.HEIC,
-    b"heix": Format.HEIC,
-    b"heim": Format.HEIC,
-    b"heis": Format.HEIC,
-    b"hevc": Format.HEIC,
-    b"hevx": Format.HEIC,
+_MEDIA_TYPES: Mapping[str, MediaType] = {
+    kind.value: kind for kind in MediaType if kind is not MediaType.DOCUMENT
 }
-_GIF_BLOCKS = b"\x21\x2c\x3b"
-
-
-def sniff(head: bytes) -> Format | None:
-    """The format of a file that begins with these bytes, or None for one we don't know."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return Format.JPEG
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Format.PNG
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return Format.WEBP
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return Format.GIF if _is_gif(head) else None
-    if head[4:8] == b"ftyp":
-        return _sniff_brands(head)
-    return None
-
-
-def _is_gif(head: bytes) -> bool:
-    """Whether a block follows the header, where text that only begins like a GIF has none."""
-    if len(head) < 13:
-        return True
-    has_palette, palette_bits = head[10] & 0x80, head[10] & 0x07
-    first_block = 13 + (3 << (palette_bits + 1) if has_palette else 0)
-    return first_block >= len(head) or head[first_block] in _GIF_BLOCKS
-
-
-def _sniff_brands(head: bytes) -> Format | None:
-    """The format that an ISO base media file (ISO 14496-12) names in its `ftyp` box."""
-    box = head[: min(int.from_bytes(head[:4], "big"), 256)]
-    brands = [box[8:12], *(box[at : at + 4] for at in range(16, len(box) - 3, 4))]
-    return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
 
 
 _CONTENT_TYPE = re.compile(r"[a-zA-Z0-9][\w!#$&^.+-]{0,63}/[a-zA-Z0-9][\w!#$&^.+-]{0,63}", re.ASCII)
 _ANYTHING = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 _EXTENSIONS: Mapping[str, str] = {
-    **dict.fromkeys(
-        ["jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "avif", "heic", "heif", "hif"],
-        "image",
-    ),
-    **dict.fromkeys(
-        ["bmp", "tif", "tiff", "ico", "svg", "svgz", "psd", "jp2", "jxl", "eps", "ai"],
-        "other image",
-    ),
-    **dict.fromkeys(
-        ["mp4", "m4v", "mov", "webm", "mkv", "avi", "3gp", "mpg", "mpeg", "ts", "m3u8"], "video"
-    ),
-    **dict.fromkeys(
-        ["mp3", "m4a", "aac", "ogg", "oga", "opus", "wav", "flac", "wma", "amr"], "audio"
-    ),
-    **dict.fromkeys(
-        ["pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "odt", "ods", "txt", "csv", "rtf"],
-        "document",
-    ),
-    **dict.fromkeys(
-        ["zip", "gz", "tar", "7z", "rar", "bz2", "xz", "jar", "apk", "iso", "dmg"], "archive"
-    ),
-    **dict.fromkeys(
-        ["html", "htm", "xhtml", "xml", "js", "mjs", "css", "php", "phtml", "jsp", "asp", "aspx"],
-        "script",
-    ),
-    **dict.fromkeys(
-        [
-            "exe",
-            "dll",
-            "bat",
-            "cmd",
-            "com",
-            "msi",
-            "scr",
-            "sh",
-            "ps1",
-            "vbs",
-            "elf",
-            "so",
-            "py",
-            "pl",
-        ],
-        "program",
-    ),
+    extension: kind
+    for kind, extensions in {
+        "image": "jpg jpeg jpe jfif png apng webp gif avif heic heif hif",
+        "other image": "bmp tif tiff ico svg svgz psd jp2 jxl eps ai",
+        "video": "mp4 m4v mov webm mkv 3gp qt",
+        "other video": "avi mpg mpeg ts m3u8 mpd wmv flv",
+        "audio": "mp3 m4a aac ogg oga opus wav flac weba",
+        "other audio": "wma amr aiff mid",
+        "document": "pdf docx xlsx pptx odt ods odp txt csv md log zip",
+        "other document": "doc xls ppt rtf docm xlsm pptm",
+        "archive": "gz tar 7z rar bz2 xz jar apk iso dmg",
+        "script": "html htm xhtml xml js mjs css php phtml jsp asp aspx",
+        "program": "exe dll bat cmd com msi scr sh ps1 vbs elf so py pl",
+    }.items()
+    for extension in extensions.split()
 }
 
 
@@ -143,13 +92,32 @@ def parse_content_type(text: str) -> str:
     return essence
 
 
+_CONTAINERS = frozenset(
+    {Format.MP4, Format.MOV, Format.WEBM, Format.MKV, Format.M4A, Format.WEBA, Format.OGG}
+)
+"""What holds a film or only sound, and is called either by who recorded it."""
+_DOCUMENT_TYPES = frozenset(
+    {
+        *(format.value for format in Format if format.media_type is MediaType.DOCUMENT),
+        "text/csv",
+        "text/markdown",
+        "application/x-zip-compressed",
+    }
+)
+
+
 def check_declared(actual: Format, *, content_type: str, filename: str) -> None:
     """Raise TypeMismatch if the declared type or the name's extension is of another kind."""
-    kind = actual.media_type.value
-    if content_type not in _ANYTHING and content_type.split("/", maxsplit=1)[0] != kind:
-        raise TypeMismatch
-    if content_type == "image/svg+xml":
+    kinds = {"audio", "video"} if actual in _CONTAINERS else {actual.media_type.value}
+    if content_type not in _ANYTHING and _kind_of(content_type) not in kinds:
         raise TypeMismatch
     extension = filename.rsplit(".", 1)[-1].lower() if "." in filename else ""
-    if _EXTENSIONS.get(extension, kind) != kind:
+    if extension in _EXTENSIONS and _EXTENSIONS[extension] not in kinds:
         raise TypeMismatch
+
+
+def _kind_of(content_type: str) -> str:
+    """The media type of files of this type, or a word that is none."""
+    if content_type in _DOCUMENT_TYPES:
+        return "document"
+    return "other" if content_type == "image/svg+xml" else content_type.split("/", maxsplit=1)[0]

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NewType
 
 from media_service.core.errors import InvalidMediaId, MediaNotFound, NotTheOwner
-from media_service.core.renditions import ProcessingOptions, Rendition
+from media_service.core.renditions import ProcessingOptions, Rendition, Stage
 
 MediaId = NewType("MediaId", str)
 UserId = NewType("UserId", str)
@@ -87,6 +87,10 @@ class Media:
     updated_at: datetime
     expires_at: datetime | None = None
     deleted_at: datetime | None = None
+    has_audio: bool = False
+    pages: int = 0
+    stage_percent: int = 0
+    """How much of the stage that is being made is done."""
 
     def is_gone(self, now: datetime) -> bool:
         """Whether nobody may see it any more."""
@@ -108,11 +112,19 @@ class Media:
 
     @property
     def progress_percent(self) -> int:
-        """How many of its renditions have been made, in percent."""
+        """How much of the work on its renditions is done; each stage weighs the same."""
         if self.status is ProcessingStatus.COMPLETED:
             return 100
-        made = sum(1 for rendition in self.renditions if rendition.size_bytes)
-        return 100 * made // max(1, len(self.renditions))
+        stages = sorted({rendition.stage for rendition in self.renditions})
+        parts = [self._percent_of(stage) for stage in stages]
+        begun = next((at for at, part in enumerate(parts) if part < 100), None)
+        if begun:  # what is told of a stage while it is made; the first is over too soon to tell
+            parts[begun] = max(parts[begun], self.stage_percent)
+        return min(99, sum(parts) // max(1, len(parts)))
+
+    def _percent_of(self, stage: Stage) -> int:
+        mine = [rendition for rendition in self.renditions if rendition.stage is stage]
+        return 100 * sum(1 for rendition in mine if rendition.size_bytes) // len(mine)
 
     def advanced(self, status: ProcessingStatus, now: datetime, *, failure_code: str = "") -> Media:
         """The same, with its work as far as this."""

@@ -16,9 +16,10 @@ from media_service.core.media import (
     UserId,
     require_owner,
 )
+from media_service.core.planning import plan_renditions
 from media_service.core.ports import Cache, Clock, Database, Rows
 from media_service.core.purposes import Policies
-from media_service.core.renditions import ProcessingOptions, plan_renditions
+from media_service.core.renditions import ProcessingOptions
 
 _OVER = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
 
@@ -84,10 +85,12 @@ class Processing:
             blurhash=blob.inspection.blurhash if wants_blurhash else "",
             renditions=plan_renditions(
                 self._policies.of[media.purpose].developing,
+                format=blob.format,
                 options=options,
                 inspection=blob.inspection,
             ),
             policy_version=self._policies.version,
+            stage_percent=0,
             revision=media.revision + 1,
         )
         await rows.media.update(replanned, revision=media.revision)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from media_service.core.media import MediaType, Purpose, Visibility
-from media_service.core.renditions import DevelopingPolicy, Shape, ThumbnailSpec
+from media_service.core.planning import DevelopingPolicy, ThumbnailSpec
+from media_service.core.recipes import Shape
 
 MB = 1024 * 1024
 ANY_HEIGHT = 16_384
@@ -22,6 +23,8 @@ class Policy:
     developing: DevelopingPolicy
     visibility: Visibility = Visibility.PUBLIC
     lifetime: timedelta | None = None
+    max_duration: timedelta = timedelta(hours=3)
+    """How long what plays may play."""
 
     @property
     def most_bytes(self) -> int:
@@ -79,6 +82,7 @@ DEFAULT_POLICIES = Policies(
                 MediaType.AUDIO: 100 * MB,
             },
             developing=_ATTACHMENT,
+            max_duration=timedelta(minutes=30),
         ),
         Purpose.MESSAGE_ATTACHMENT: Policy(
             max_bytes=dict.fromkeys(MediaType, 100 * MB),
@@ -89,6 +93,7 @@ DEFAULT_POLICIES = Policies(
             max_bytes={MediaType.IMAGE: 100 * MB, MediaType.VIDEO: 100 * MB},
             developing=DevelopingPolicy(thumbnails=(_fit("story", 1080, 1920), _fit("320", 320))),
             lifetime=timedelta(hours=24),
+            max_duration=timedelta(seconds=60),
         ),
     },
 )

@@ -1,32 +1,21 @@
-"""Renditions: the sizes of a medium that are served, and the recipes they are made by."""
+"""Renditions: what is served of a medium, and in which order it is made."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
-import hashlib
-import re
 from typing import Final
 
 from media_service.core.errors import InvalidOptions
-
-ENGINE_VERSION: Final = 1
-"""Raised when the same recipe would give other bytes, so that its URLs change too."""
+from media_service.core.recipes import Recipe
 
 MAX_SIDE: Final = 16_384
 MAX_FRAME_PIXELS: Final = 50_000_000
 MAX_TOTAL_PIXELS: Final = 250_000_000
-"""Of all frames together."""
+"""Of all frames of a picture together."""
 
 MAX_BOX_PIXELS: Final = 4096
 FULL: Final = "full"
-_VERSION = re.compile(r"[0-9a-f]{10}")
-
-
-def is_version(text: str) -> bool:
-    """Whether this could be a `Recipe.version`."""
-    return _VERSION.fullmatch(text) is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +27,7 @@ class ProcessingOptions:
     quality: int = 0
     max_width: int = 0
     max_height: int = 0
+    normalize_loudness: bool = False
 
     def __post_init__(self) -> None:
         sides = (self.max_width, self.max_height)
@@ -45,75 +35,53 @@ class ProcessingOptions:
             raise InvalidOptions
 
 
-class Shape(enum.StrEnum):
-    """How a picture meets its box. Neither ever makes it larger than it was."""
+class Stage(enum.IntEnum):
+    """How far a medium can be used, in the order in which its renditions are made."""
 
-    FIT = "fit"
-    """Scaled down to fit within the box."""
-    CROP = "crop"
-    """Cut to the box's proportions around what draws attention, then scaled down to the box."""
-
-
-class Encoding(enum.StrEnum):
-    """What a rendition is saved as; the value is its content type."""
-
-    JPEG = "image/jpeg"
-    WEBP = "image/webp"
+    PREVIEW = 1
+    """It can be shown: made within seconds, so a reader who is faster has it made."""
+    PLAYABLE = 2
+    """It plays. From here on only jobs make renditions: readers are told to come back."""
+    COMPLETE = 3
+    """Everything is there."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a rendition is made from an original: equal original and recipe, equal bytes."""
+class Role(enum.StrEnum):
+    """What a rendition is to callers."""
 
-    shape: Shape
-    width: int
-    height: int
-    quality: int
-    encoding: Encoding
-    animated: bool = False
-
-    @property
-    def key(self) -> str:
-        """The recipe in one word, for instance `crop-150x150-q85-jpeg-1`."""
-        return _names_of(self)[0]
-
-    @property
-    def version(self) -> str:
-        """What stands as `v` in URLs: changes whenever the bytes would."""
-        return _names_of(self)[1]
-
-    def size_of(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of this rendition of an original of the given size, in pixels."""
-        if self.shape is Shape.FIT:
-            scale = min(1.0, self.width / width, self.height / height)
-            return max(1, round(width * scale)), max(1, round(height * scale))
-        scale = min(1.0, width / self.width, height / self.height)
-        return max(1, round(self.width * scale)), max(1, round(self.height * scale))
-
-
-@functools.lru_cache(maxsize=4096)
-def _names_of(recipe: Recipe) -> tuple[str, str]:
-    """Key and version. Remembered: every delivery asks for them, and there are few recipes."""
-    encoding = recipe.encoding.name.lower() + ("-moving" if recipe.animated else "")
-    size = f"{recipe.width}x{recipe.height}"
-    key = f"{recipe.shape}-{size}-q{recipe.quality}-{encoding}-{ENGINE_VERSION}"
-    return key, hashlib.sha256(key.encode()).hexdigest()[:10]
+    RENDITION = "rendition"
+    THUMBNAIL = "thumbnail"
+    PART = "part"
+    """Only what names it needs it: a stream's playlists and segments. In no answer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rendition:
-    """One size of one medium, as callers see it; `size_bytes` is 0 until it has been made."""
+    """One rendition of one medium, as callers see it; `size_bytes` is 0 until it has been made."""
 
     name: str
     recipe: Recipe
     width: int
     height: int
     size_bytes: int = 0
+    stage: Stage = Stage.PREVIEW
+    role: Role = Role.RENDITION
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether answers list it: what readers can't have made, only once it is there."""
+        if self.role is Role.PART:
+            return False
+        return self.stage is Stage.PREVIEW or self.size_bytes > 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What a full decode of an original told of it. Sizes are upright, in pixels."""
+    """What a look at the whole of an original told of it. Sizes are upright, in pixels.
+
+    `has_video`, `has_audio`: whether it has such a stream that we decode. A file of a container
+    for films that has only sound is a sound.
+    """
 
     width: int
     height: int
@@ -121,66 +89,6 @@ class Inspection:
     has_transparency: bool
     blurhash: str
     duration_ms: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ThumbnailSpec:
-    """One thumbnail a purpose's policy asks for."""
-
-    name: str
-    shape: Shape
-    width: int
-    height: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DevelopingPolicy:
-    """What a purpose says of renditions: the box and quality of `full`, and the thumbnails."""
-
-    full_width: int = 2048
-    full_height: int = 2048
-    full_quality: int = 92
-    thumbnail_quality: int = 85
-    thumbnails: tuple[ThumbnailSpec, ...] = ()
-
-
-def plan_renditions(
-    policy: DevelopingPolicy, *, options: ProcessingOptions | None, inspection: Inspection
-) -> tuple[Rendition, ...]:
-    """The renditions a medium will have: `full` first, then the thumbnails asked for.
-
-    Animation is kept in `full`; thumbnails show the first frame. What has transparency or moves
-    is saved as WebP, the rest as JPEG.
-    """
-    still = Encoding.WEBP if inspection.has_transparency else Encoding.JPEG
-    quality = options.quality if options else 0
-    moving = inspection.frames > 1
-    full = Recipe(
-        shape=Shape.FIT,
-        width=(options.max_width if options else 0) or policy.full_width,
-        height=(options.max_height if options else 0) or policy.full_height,
-        quality=quality or policy.full_quality,
-        encoding=Encoding.WEBP if moving else still,
-        animated=moving,
-    )
-    wants_thumbnails = options is None or options.generate_thumbnails
-    thumbnails = (
-        (spec.name, _thumbnail_recipe(spec, quality or policy.thumbnail_quality, still))
-        for spec in (policy.thumbnails if wants_thumbnails else ())
-    )
-    return tuple(_planned(name, recipe, inspection) for name, recipe in ((FULL, full), *thumbnails))
-
-
-def _thumbnail_recipe(spec: ThumbnailSpec, quality: int, encoding: Encoding) -> Recipe:
-    return Recipe(
-        shape=spec.shape,
-        width=spec.width,
-        height=spec.height,
-        quality=quality,
-        encoding=encoding,
-    )
-
-
-def _planned(name: str, recipe: Recipe, inspection: Inspection) -> Rendition:
-    width, height = recipe.size_of(inspection.width, inspection.height)
-    return Rendition(name=name, recipe=recipe, width=width, height=height)
+    has_video: bool = False
+    has_audio: bool = False
+    pages: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from media_service.core.admitting import Admitting
 from media_service.core.blobs import Blob, content_lock
@@ -16,14 +16,17 @@ from media_service.core.errors import (
     FileTooLarge,
     IdempotencyKeyReused,
     SizeMismatch,
+    TooLong,
     UnsupportedType,
 )
-from media_service.core.formats import SNIFF_BYTES, Format, check_declared, sniff
+from media_service.core.formats import Format, check_declared
 from media_service.core.media import Media, ProcessingStatus, Sha256, new_media_id
+from media_service.core.planning import plan_renditions
 from media_service.core.ports import Blobs, Clock, Codecs, Database, Rows, StagedFile, Staging
 from media_service.core.purposes import Policies, Policy
-from media_service.core.renditions import Rendition, plan_renditions
+from media_service.core.renditions import Rendition
 from media_service.core.repairing import Repairing
+from media_service.core.sniffing import SNIFF_BYTES, settled, sniff
 from media_service.core.uploads import Declared, declare
 
 SMALLEST_FILE_BYTES = 12
@@ -71,6 +74,7 @@ class Uploading:
             if earlier and not earlier.is_gone(self._clock()):
                 return earlier
             blob = await self._inspected_and_flushed(staged, format)
+            admission.check_inspected(blob)
             # Before the lock is taken, so that nobody waits for a slow store while it is held.
             await self._blobs.put_ahead(blob.key, staged)
             return await self._store(declared, policy, blob, staged)
@@ -101,7 +105,7 @@ class Uploading:
         return Blob(
             sha256=staged.sha256,
             size_bytes=staged.size_bytes,
-            format=format,
+            format=settled(format, has_video=inspection.has_video),
             inspection=inspection,
         )
 
@@ -149,7 +153,11 @@ class Uploading:
             status=ProcessingStatus.PENDING,
             failure_code="",
             options=options,
-            renditions=plan_renditions(policy.developing, options=options, inspection=inspection),
+            renditions=plan_renditions(
+                policy.developing, format=blob.format, options=options, inspection=inspection
+            ),
+            has_audio=inspection.has_audio,
+            pages=inspection.pages,
             policy_version=self._policies.version,
             revision=1,
             idempotency_key=declared.idempotency_key,
@@ -189,6 +197,16 @@ class _Admission:
         if staged.size_bytes > self._policy.max_bytes[format.media_type]:
             raise FileTooLarge
         return format
+
+    def check_inspected(self, blob: Blob) -> None:
+        """Raise if what only an inspection tells is not what the purpose takes."""
+        limit = self._policy.max_bytes.get(blob.format.media_type)
+        if limit is None:
+            raise UnsupportedType
+        if blob.size_bytes > limit:
+            raise FileTooLarge
+        if timedelta(milliseconds=blob.inspection.duration_ms) > self._policy.max_duration:
+            raise TooLong
 
     def _admit(self, head: bytes) -> Format:
         if len(head) < SMALLEST_FILE_BYTES:

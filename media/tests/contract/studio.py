@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from media_service.core.formats import Format
-from media_service.core.renditions import Encoding, Inspection, Recipe, Shape
+from media_service.core.recipes import Encoding, PictureRecipe, Shape
+from media_service.core.renditions import Inspection
 from media_service.infra.codecs.images import ImageCodecs
 from PIL import Image
 
@@ -27,17 +28,17 @@ class Studio:
         self._source.write_bytes(content)
         return await self.codecs.inspect(self._source, format=format)
 
-    async def develop(self, content: bytes, format: Format, *recipes: Recipe) -> list[bytes]:
+    async def develop(self, content: bytes, format: Format, *recipes: PictureRecipe) -> list[bytes]:
         self._source.write_bytes(content)
         return await self._developed(format, recipes)
 
     async def develop_after_inspecting(
-        self, content: bytes, format: Format, *recipes: Recipe
+        self, content: bytes, format: Format, *recipes: PictureRecipe
     ) -> list[bytes]:
         await self.inspect(content, format)
         return await self._developed(format, recipes)
 
-    async def _developed(self, format: Format, recipes: Sequence[Recipe]) -> list[bytes]:
+    async def _developed(self, format: Format, recipes: Sequence[PictureRecipe]) -> list[bytes]:
         targets = [(recipe, self._folder / str(i)) for i, recipe in enumerate(recipes)]
         sizes = await self.codecs.develop(self._source, format=format, targets=targets)
         developed = [path.read_bytes() for _, path in targets]
@@ -47,9 +48,9 @@ class Studio:
 
 def recipe(
     shape: Shape, width: int, height: int, *, encoding: Encoding = Encoding.JPEG, **changes: Any
-) -> Recipe:
+) -> PictureRecipe:
     fields = {"quality": 90, **changes}
-    return Recipe(shape=shape, width=width, height=height, encoding=encoding, **fields)
+    return PictureRecipe(shape=shape, width=width, height=height, encoding=encoding, **fields)
 
 
 def opened(content: bytes) -> Image.Image:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from contract.studio import Studio, difference, opened, pixels_of, recipe
 from media_service.core.formats import Format
-from media_service.core.renditions import Encoding, Recipe, Shape
+from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
 
@@ -35,7 +35,7 @@ def studio(codecs: ImageCodecs, tmp_path: Path) -> Studio:
     return Studio(codecs, tmp_path)
 
 
-@pytest.mark.parametrize("format", list(Format))
+@pytest.mark.parametrize("format", pictures.PICTURE_FORMATS)
 async def test_no_rendition_carries_metadata(studio: Studio, format: Format) -> None:
     icc = b"" if format is Format.GIF else pictures.profile("p3")
     content = pictures.picture(pictures.scene(), format=format, orientation=1, icc=icc)
@@ -105,7 +105,7 @@ async def test_renditions_have_the_sizes_that_were_planned(studio: Studio) -> No
 )
 @pytest.mark.parametrize("others", [[], [recipe(CROP, 1600, 600)]])
 async def test_a_large_box_is_met_or_nearly_so(
-    studio: Studio, original: tuple[int, int], full: tuple[int, int], others: list[Recipe]
+    studio: Studio, original: tuple[int, int], full: tuple[int, int], others: list[PictureRecipe]
 ) -> None:
     content = pictures.picture(pictures.scene(*original))
 
@@ -208,7 +208,7 @@ async def test_equal_originals_and_recipes_give_equal_bytes(studio: Studio) -> N
 
 
 @pytest.mark.parametrize("size", [(64, 48), (900, 700), (2400, 1800)])
-@pytest.mark.parametrize("format", list(Format))
+@pytest.mark.parametrize("format", pictures.PICTURE_FORMATS)
 async def test_what_an_inspection_kept_gives_the_same_renditions(
     studio: Studio, format: Format, size: tuple[int, int]
 ) -> None:

@@ -44,7 +44,8 @@ from media_service.core.media import (
     new_media_id,
 )
 from media_service.core.ports import Database
-from media_service.core.renditions import Encoding, ProcessingOptions, Shape
+from media_service.core.recipes import Encoding, Shape
+from media_service.core.renditions import ProcessingOptions
 from media_service.infra.postgres.database import open_database
 
 REFUSED = (RowRefused, asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)

@@ -19,8 +19,10 @@ from media_service.core.media import (
     Visibility,
     new_media_id,
 )
+from media_service.core.planning import plan_renditions
 from media_service.core.purposes import DEFAULT_POLICIES
-from media_service.core.renditions import Encoding, Inspection, Recipe, Shape, plan_renditions
+from media_service.core.recipes import Encoding, PictureRecipe, Shape
+from media_service.core.renditions import Inspection, Rendition
 from media_service.core.uploads import Declared
 
 ALICE = UserId("alice")
@@ -71,7 +73,9 @@ def a_media(blob: Blob | None = None, **changes: Any) -> Media:
         status=ProcessingStatus.PENDING,
         failure_code="",
         options=None,
-        renditions=plan_renditions(policy, options=None, inspection=blob.inspection),
+        renditions=plan_renditions(
+            policy, format=blob.format, options=None, inspection=blob.inspection
+        ),
         policy_version=1,
         revision=1,
         idempotency_key="",
@@ -82,14 +86,22 @@ def a_media(blob: Blob | None = None, **changes: Any) -> Media:
     return dataclasses.replace(plain, **changes)
 
 
-def a_recipe(**changes: Any) -> Recipe:
+def a_recipe(**changes: Any) -> PictureRecipe:
     """What fits in 320 by 320 pixels."""
-    plain = Recipe(shape=Shape.FIT, width=320, height=320, quality=85, encoding=Encoding.JPEG)
+    plain = PictureRecipe(
+        shape=Shape.FIT, width=320, height=320, quality=85, encoding=Encoding.JPEG
+    )
     return dataclasses.replace(plain, **changes)
 
 
+def recipe_of(rendition: Rendition) -> PictureRecipe:
+    """The recipe of a rendition that is a picture."""
+    assert isinstance(rendition.recipe, PictureRecipe)
+    return rendition.recipe
+
+
 def a_stored_rendition(
-    blob: Blob | None = None, recipe: Recipe | None = None, *, content: str = "rendition"
+    blob: Blob | None = None, recipe: PictureRecipe | None = None, *, content: str = "rendition"
 ) -> StoredRendition:
     """A rendition that has been made of the blob."""
     source = (blob or a_blob()).sha256

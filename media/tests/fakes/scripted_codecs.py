@@ -10,7 +10,9 @@ from pathlib import Path
 
 from media_service.core.errors import BrokenFile, MediaError
 from media_service.core.formats import Format
-from media_service.core.renditions import Inspection, Recipe
+from media_service.core.ports import OnProgress, no_progress
+from media_service.core.recipes import Recipe
+from media_service.core.renditions import Inspection
 
 _MAGIC = {
     Format.JPEG: b"\xff\xd8\xff\xe0",
@@ -59,7 +61,7 @@ class ScriptedCodecs:
         self.gate.set()
         self.inspected: list[Path] = []
         self.developed: list[list[str]] = []
-        self.known_formats = frozenset(Format)
+        self.known_formats = frozenset(_MAGIC)
         self.engine = ""
 
     def formats(self) -> frozenset[Format]:
@@ -75,7 +77,12 @@ class ScriptedCodecs:
         return self.inspection or _told_by(source.read_bytes())
 
     async def develop(
-        self, source: Path, *, format: Format, targets: Sequence[tuple[Recipe, Path]]
+        self,
+        source: Path,
+        *,
+        format: Format,
+        targets: Sequence[tuple[Recipe, Path]],
+        on_progress: OnProgress = no_progress,
     ) -> list[tuple[int, int]]:
         """Write bytes that follow from the source's and the recipe alone."""
         self.developed.append([recipe.key for recipe, _ in targets])

@@ -5,8 +5,9 @@ from fakes.scripted_codecs import picture
 from hypothesis import given
 from hypothesis import strategies as st
 from media_service.core.errors import InvalidContentType, TypeMismatch
-from media_service.core.formats import Format, check_declared, parse_content_type, sniff
+from media_service.core.formats import Format, check_declared, parse_content_type
 from media_service.core.media import MediaType
+from media_service.core.sniffing import sniff
 
 
 def _ftyp(*brands: bytes, size: int | None = None) -> bytes:

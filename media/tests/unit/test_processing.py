@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from fakes.in_memory_database import QueuedJob
-from fakes.samples import ALICE, BOB
+from fakes.samples import ALICE, BOB, recipe_of
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
 from media_service.core.blobs import original_key
@@ -316,7 +316,7 @@ async def test_other_options_begin_a_new_revision(fake: FakeService) -> None:
 
     assert asked == _row(fake, media)
     assert (asked.revision, asked.status, asked.options) == (2, ProcessingStatus.PENDING, SMALL)
-    assert asked.renditions[0].recipe.width == 100
+    assert recipe_of(asked.renditions[0]).width == 100
     assert fake.database.jobs == [QueuedJob(media.id, 2)]
 
 

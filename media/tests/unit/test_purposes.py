@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 from media_service.core.media import MediaType, Purpose, Visibility
+from media_service.core.planning import DevelopingPolicy
 from media_service.core.purposes import DEFAULT_POLICIES
-from media_service.core.renditions import DevelopingPolicy
 
 MB = 1024 * 1024
 IMAGE, VIDEO, AUDIO, DOCUMENT = MediaType

@@ -5,19 +5,14 @@ import json
 from fakes.samples import a_recipe
 from hypothesis import given
 from hypothesis import strategies as st
+from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.core.records import (
     options_from_record,
     options_to_record,
     rendition_from_record,
     rendition_to_record,
 )
-from media_service.core.renditions import (
-    Encoding,
-    ProcessingOptions,
-    Recipe,
-    Rendition,
-    Shape,
-)
+from media_service.core.renditions import ProcessingOptions, Rendition
 
 options = st.builds(
     ProcessingOptions,
@@ -27,7 +22,9 @@ options = st.builds(
 )
 renditions = st.builds(
     Rendition,
-    recipe=st.builds(Recipe, shape=st.sampled_from(Shape), encoding=st.sampled_from(Encoding)),
+    recipe=st.builds(
+        PictureRecipe, shape=st.sampled_from(Shape), encoding=st.sampled_from(Encoding)
+    ),
 )
 
 
@@ -51,6 +48,7 @@ def test_records_look_as_those_that_are_stored_already() -> None:
     assert json.loads(json.dumps(rendition_to_record(rendition))) == {
         "name": "320",
         "recipe": {
+            "kind": "picture",
             "shape": "fit",
             "width": 320,
             "height": 320,
@@ -61,4 +59,6 @@ def test_records_look_as_those_that_are_stored_already() -> None:
         "width": 320,
         "height": 213,
         "size_bytes": 9,
+        "stage": 1,
+        "role": "rendition",
     }

@@ -5,28 +5,22 @@ import re
 from typing import Any
 
 import pytest
-from fakes.samples import a_recipe, an_inspection
+from fakes.samples import a_recipe, an_inspection, recipe_of
 from hypothesis import given
 from hypothesis import strategies as st
 from media_service.core.blobs import parse_key, rendition_key
 from media_service.core.errors import InvalidOptions
+from media_service.core.formats import Format
 from media_service.core.media import Purpose, Sha256
+from media_service.core.planning import plan_renditions
 from media_service.core.purposes import DEFAULT_POLICIES
-from media_service.core.renditions import (
-    Encoding,
-    Inspection,
-    ProcessingOptions,
-    Recipe,
-    Rendition,
-    Shape,
-    is_version,
-    plan_renditions,
-)
+from media_service.core.recipes import Encoding, PictureRecipe, Shape, is_version
+from media_service.core.renditions import Inspection, ProcessingOptions, Rendition
 
 FACE = DEFAULT_POLICIES.of[Purpose.PROFILE_PICTURE].developing
 sides = st.integers(1, 16_384)
 recipes = st.builds(
-    Recipe,
+    PictureRecipe,
     shape=st.sampled_from(Shape),
     width=sides,
     height=sides,
@@ -43,14 +37,18 @@ def _options(**changes: Any) -> ProcessingOptions:
 def _plan(
     options: ProcessingOptions | None = None, inspection: Inspection | None = None
 ) -> tuple[Rendition, ...]:
-    return plan_renditions(FACE, options=options, inspection=inspection or an_inspection())
+    return plan_renditions(
+        FACE, format=Format.JPEG, options=options, inspection=inspection or an_inspection()
+    )
 
 
 # Sizes
 
 
 @given(recipes, sides, sides)
-def test_no_rendition_is_larger_than_its_original(recipe: Recipe, width: int, height: int) -> None:
+def test_no_rendition_is_larger_than_its_original(
+    recipe: PictureRecipe, width: int, height: int
+) -> None:
     made = recipe.size_of(width, height)
 
     assert 1 <= made[0] <= width
@@ -58,7 +56,7 @@ def test_no_rendition_is_larger_than_its_original(recipe: Recipe, width: int, he
 
 
 @given(recipes, sides, sides)
-def test_every_rendition_is_within_its_box(recipe: Recipe, width: int, height: int) -> None:
+def test_every_rendition_is_within_its_box(recipe: PictureRecipe, width: int, height: int) -> None:
     made = recipe.size_of(width, height)
 
     assert made[0] <= recipe.width
@@ -110,7 +108,9 @@ def test_sizes_are_those_one_would_expect(
 
 
 @given(recipes, recipes)
-def test_keys_and_versions_differ_exactly_if_recipes_do(one: Recipe, other: Recipe) -> None:
+def test_keys_and_versions_differ_exactly_if_recipes_do(
+    one: PictureRecipe, other: PictureRecipe
+) -> None:
     assert (one.key == other.key) == (one == other)
     assert (one.version == other.version) == (one == other)
 
@@ -140,7 +140,7 @@ def test_keys_and_versions_are_those_that_are_in_use() -> None:
 
 
 @given(recipes)
-def test_a_key_names_a_file_that_can_be_told_again(recipe: Recipe) -> None:
+def test_a_key_names_a_file_that_can_be_told_again(recipe: PictureRecipe) -> None:
     source = Sha256("ab" * 32)
 
     assert re.fullmatch(r"[a-z0-9-]{1,64}", recipe.key)
@@ -148,7 +148,7 @@ def test_a_key_names_a_file_that_can_be_told_again(recipe: Recipe) -> None:
 
 
 @given(recipes)
-def test_a_version_is_told_from_other_text(recipe: Recipe) -> None:
+def test_a_version_is_told_from_other_text(recipe: PictureRecipe) -> None:
     assert is_version(recipe.version)
     assert not is_version(recipe.version + "\0")
     assert not is_version(recipe.version[:-1])
@@ -201,20 +201,20 @@ def test_options_of_zero_mean_the_policy() -> None:
 
 
 def test_a_quality_goes_for_full_and_thumbnails() -> None:
-    assert {r.recipe.quality for r in _plan(_options(quality=50))} == {50}
+    assert {recipe_of(r).quality for r in _plan(_options(quality=50))} == {50}
 
 
 def test_a_box_goes_for_full_alone() -> None:
     full, *thumbnails = _plan(_options(max_width=100, max_height=4000))
 
-    assert (full.recipe.width, full.recipe.height) == (100, 4000)
+    assert (recipe_of(full).width, recipe_of(full).height) == (100, 4000)
     assert thumbnails == list(_plan()[1:])
 
 
 def test_one_side_of_the_box_may_be_left_to_the_policy() -> None:
     full = _plan(_options(max_height=100))[0]
 
-    assert (full.recipe.width, full.recipe.height) == (2048, 100)
+    assert (recipe_of(full).width, recipe_of(full).height) == (2048, 100)
 
 
 def test_thumbnails_can_be_declined() -> None:
@@ -228,14 +228,18 @@ def test_a_blurhash_is_no_matter_of_renditions() -> None:
 def test_what_has_transparency_is_saved_as_webp() -> None:
     planned = _plan(inspection=an_inspection(has_transparency=True))
 
-    assert {(r.recipe.encoding, r.recipe.animated) for r in planned} == {(Encoding.WEBP, False)}
+    assert {(recipe_of(r).encoding, recipe_of(r).animated) for r in planned} == {
+        (Encoding.WEBP, False)
+    }
 
 
 def test_what_moves_is_kept_moving_in_full_only() -> None:
     full, *thumbnails = _plan(inspection=an_inspection(frames=2))
 
-    assert (full.recipe.encoding, full.recipe.animated) == (Encoding.WEBP, True)
-    assert {(r.recipe.encoding, r.recipe.animated) for r in thumbnails} == {(Encoding.JPEG, False)}
+    assert (recipe_of(full).encoding, recipe_of(full).animated) == (Encoding.WEBP, True)
+    assert {(recipe_of(r).encoding, recipe_of(r).animated) for r in thumbnails} == {
+        (Encoding.JPEG, False)
+    }
 
 
 def test_planned_sizes_are_those_that_will_be_made() -> None:

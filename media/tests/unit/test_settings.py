@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_service.config import SettingsRefused, read_policies, read_settings
+from media_service.config import SettingsRefused, read_settings
 from media_service.core.media import MediaType, Purpose
+from media_service.policies_file import read_policies
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes.in_memory_blobs import InMemoryStagedFile, InMemoryStaging
 from fakes.in_memory_database import QueuedJob
-from fakes.samples import ALICE, BOB, a_declaration, a_media, sha256_of
+from fakes.samples import ALICE, BOB, a_declaration, a_media, recipe_of, sha256_of
 from fakes.scripted_codecs import broken_picture, picture
 from fakes.service import GRACE, FakeService, fake_service, in_chunks
 from media_service.core.admitting import Admitting
@@ -34,13 +34,15 @@ from media_service.core.errors import (
     TypeMismatch,
     UnsupportedType,
 )
-from media_service.core.formats import SNIFF_BYTES, Format
+from media_service.core.formats import Format
 from media_service.core.jobs import QueueLimits
 from media_service.core.media import MediaType, ProcessingStatus, Purpose, Visibility
+from media_service.core.planning import plan_renditions
 from media_service.core.ports import StagedFile
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
-from media_service.core.renditions import ProcessingOptions, plan_renditions
+from media_service.core.renditions import ProcessingOptions
 from media_service.core.repairing import Repairing
+from media_service.core.sniffing import SNIFF_BYTES
 from media_service.core.uploading import Uploading
 
 LIMIT = 10_000
@@ -82,7 +84,9 @@ async def test_an_upload_is_answered_with_all_that_is_known(fake: FakeService) -
         filename="sea.jpg",
         size_bytes=len(content),
         blurhash="Lsea",
-        renditions=plan_renditions(policy, options=None, inspection=blob.inspection),
+        renditions=plan_renditions(
+            policy, format=blob.format, options=None, inspection=blob.inspection
+        ),
     )
 
 
@@ -151,7 +155,7 @@ async def test_options_shape_what_is_planned(fake: FakeService) -> None:
 
     media = await fake.upload(options=options)
 
-    assert [r.recipe.quality for r in media.renditions] == [50]
+    assert [recipe_of(r).quality for r in media.renditions] == [50]
     assert (media.options, media.blurhash) == (options, "")
 
 

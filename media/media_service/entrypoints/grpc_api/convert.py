@@ -73,6 +73,7 @@ def options_from(
         quality=sent.quality,
         max_width=sent.max_width,
         max_height=sent.max_height,
+        normalize_loudness=sent.normalize_loudness,
     )
 
 
@@ -96,15 +97,17 @@ def media_response(media: Media, links: Links, *, now: datetime) -> pb.MediaResp
         updated_at=timestamp(media.updated_at),
         expires_at=timestamp(media.expires_at) if media.expires_at else None,
         progress_percent=media.progress_percent,
+        page_count=media.pages,
+        has_audio=media.has_audio,
     )
 
 
 def _shared_fields(media: Media, links: Links, now: datetime) -> dict[str, Any]:
-    proper, thumbnails = split_renditions(media)
+    _, thumbnails = split_renditions(media)
     messages = _rendition_messages(media, thumbnails, links, now)
     return {
         "media_id": media.id,
-        "url": links.url(media, proper[0], now=now),
+        "url": links.url(media, media.renditions[0], now=now),
         "thumbnail_url": messages[0].url if messages else "",
         "width": media.width,
         "height": media.height,
@@ -129,7 +132,7 @@ def _rendition_messages(
             url=links.url(media, rendition, now=now),
             width=rendition.width,
             height=rendition.height,
-            content_type=rendition.recipe.encoding,
+            content_type=rendition.recipe.content_type,
             size_bytes=rendition.size_bytes,
         )
         for rendition in renditions

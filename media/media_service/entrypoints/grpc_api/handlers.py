@@ -52,6 +52,8 @@ class MediaHandlers(grpc.GenericRpcHandler):
 def _handlers(servicer: MediaServicer, budget: ByteBudget) -> Mapping[str, Handler]:
     handlers: dict[str, Handler] = {}
     for method in SERVICE.methods:
+        if method.server_streaming:
+            continue
         behaviour = getattr(servicer, method.name)
         parse = _tolerant(GetMessageClass(method.input_type).FromString)
         is_streaming = method.client_streaming

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from media_service.core.access import MAX_EXPIRY
 from media_service.core.media import MediaType, Purpose
+from media_service.core.planning import ThumbnailSpec
 from media_service.core.purposes import ANY_HEIGHT, Policies, Policy
 from media_service.core.reading import MAX_BATCH
 from media_service.core.renditions import (
@@ -13,7 +14,6 @@ from media_service.core.renditions import (
     MAX_FRAME_PIXELS,
     MAX_SIDE,
     MAX_TOTAL_PIXELS,
-    ThumbnailSpec,
 )
 from media_service.core.uploads import MAX_CHUNK_BYTES, MAX_NAME_CHARACTERS, MAX_UNARY_BYTES
 

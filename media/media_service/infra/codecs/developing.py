@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from media_service.core.formats import Format
-from media_service.core.renditions import Encoding, Recipe, Shape
+from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.infra.codecs.headers.limits import Buffer
 from media_service.infra.codecs.pictures import Decoded, Picture, decoding, open_picture
 from media_service.infra.codecs.raster import Raster
@@ -30,7 +30,7 @@ _STUDIED_SIDE: Final = 200
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    recipe: Recipe
+    recipe: PictureRecipe
     size: Size
     write: Write
 
@@ -39,7 +39,7 @@ def develop(
     data: Buffer,
     *,
     format: Format,
-    targets: Sequence[tuple[Recipe, Write]],
+    targets: Sequence[tuple[PictureRecipe, Write]],
     decoded: Decoded | None = None,
 ) -> list[Size]:
     """Write each rendition; their sizes. `decoded` is used if it is what is needed.
@@ -59,7 +59,7 @@ def develop(
     return [order.size for order in orders]
 
 
-def _size(recipe: Recipe, picture: Picture) -> Size:
+def _size(recipe: PictureRecipe, picture: Picture) -> Size:
     width, height = size = recipe.size_of(*picture.upright_size)
     if recipe.shape is Shape.FIT and min(recipe.width, recipe.height) >= _LARGE_BOX:
         for shrink in picture.shrinks:

@@ -11,7 +11,7 @@ from typing import Any
 
 from media_service.core.errors import BrokenFile, MediaError
 from media_service.core.formats import Format
-from media_service.core.renditions import Encoding, Recipe, Shape
+from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.infra.codecs import wire
 from media_service.infra.codecs.developing import develop
 from media_service.infra.codecs.inspecting import inspect, inspect_and_keep
@@ -77,9 +77,9 @@ def _mapped(source: int) -> mmap.mmap:
         raise BrokenFile from cause
 
 
-def _recipe(fields: Mapping[str, Any]) -> Recipe:
+def _recipe(fields: Mapping[str, Any]) -> PictureRecipe:
     shape, encoding = Shape(fields["shape"]), Encoding(fields["encoding"])
-    return Recipe(**{**fields, "shape": shape, "encoding": encoding})
+    return PictureRecipe(**{**fields, "shape": shape, "encoding": encoding})
 
 
 def _write(target: int, content: bytes) -> None:

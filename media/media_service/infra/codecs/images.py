@@ -22,7 +22,9 @@ from media_service.core.errors import (
     TooManyPixels,
 )
 from media_service.core.formats import Format
-from media_service.core.renditions import MAX_SIDE, Inspection, Recipe, Shape
+from media_service.core.ports import OnProgress, no_progress
+from media_service.core.recipes import PictureRecipe, Recipe, Shape
+from media_service.core.renditions import MAX_SIDE, Inspection
 from media_service.infra.codecs import wire
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
@@ -68,15 +70,20 @@ class ImageCodecs:
         return _inspection(answer)
 
     async def develop(
-        self, source: Path, *, format: Format, targets: Sequence[tuple[Recipe, Path]]
+        self,
+        source: Path,
+        *,
+        format: Format,
+        targets: Sequence[tuple[Recipe, Path]],
+        on_progress: OnProgress = no_progress,  # noqa: ARG002 - pictures are made in a moment
     ) -> list[tuple[int, int]]:
         """As the port promises; also raises StorageFull, StorageUnavailable.
 
         Moving pictures are only ever fitted. A large `FIT` may come out up to a tenth smaller
         than `Recipe.size_of` says: the sizes that are returned hold.
         """
-        if any(recipe.animated and recipe.shape is Shape.CROP for recipe, _ in targets):
-            raise ValueError("moving pictures are only ever fitted")
+        if not all(_is_drawable(recipe) for recipe, _ in targets):
+            raise ValueError("pictures become pictures, and moving ones are only ever fitted")
         answer = await self._run(
             JobKind.DEVELOP,
             {"format": format, "recipes": [dataclasses.asdict(recipe) for recipe, _ in targets]},
@@ -95,6 +102,12 @@ class ImageCodecs:
         if not answer.get("is_expected"):
             _log.error("a decoder failed in a way we don't know: %r", complaint)
         raise _ERRORS.get(str(answer["error"]), BrokenFile) from complaint
+
+
+def _is_drawable(recipe: Recipe) -> bool:
+    if not isinstance(recipe, PictureRecipe):
+        return False
+    return recipe.shape is Shape.FIT or not recipe.animated
 
 
 def _inspection(answer: Mapping[str, Any]) -> Inspection:

@@ -28,7 +28,8 @@ from PIL import (
 )
 
 from media_service.core.errors import BrokenFile, TooComplex
-from media_service.core.formats import SNIFF_BYTES, Format, sniff
+from media_service.core.formats import Format
+from media_service.core.sniffing import SNIFF_BYTES, sniff
 from media_service.infra.codecs.headers import read_header
 from media_service.infra.codecs.headers.exif import read_orientation
 from media_service.infra.codecs.headers.limits import (

@@ -18,7 +18,7 @@ from media_service.infra.postgres.types import Executor
 
 _COLUMNS = (
     "sha256, size_bytes, content_type, width, height, frames, duration_ms, has_transparency, "
-    "blurhash, state, condemned_at, damaged_at"
+    "blurhash, has_video, has_audio, pages, state, condemned_at, damaged_at"
 )
 _DAMAGED = Counter("mediad_damaged_objects_total", "Originals whose bytes were found damaged")
 log = structlog.get_logger()
@@ -46,8 +46,8 @@ class PostgresBlobs:
             await self._executor.execute(
                 """
                 insert into blobs (sha256, size_bytes, content_type, width, height, frames,
-                    duration_ms, has_transparency, blurhash)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                    duration_ms, has_transparency, blurhash, has_video, has_audio, pages)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
                 on conflict (sha256) do update
                     set state = 'live', condemned_at = null, damaged_at = null
                     where blobs.state <> 'live' or blobs.damaged_at is not null
@@ -61,6 +61,9 @@ class PostgresBlobs:
                 told.duration_ms,
                 told.has_transparency,
                 told.blurhash,
+                told.has_video,
+                told.has_audio,
+                told.pages,
             )
 
     async def condemn_unheld(self, sha256: Sha256, *, now: datetime) -> None:
@@ -158,6 +161,9 @@ def _from_row(row: asyncpg.Record) -> Blob:
             duration_ms=row["duration_ms"],
             has_transparency=row["has_transparency"],
             blurhash=row["blurhash"],
+            has_video=row["has_video"],
+            has_audio=row["has_audio"],
+            pages=row["pages"],
         ),
         state=BlobState(row["state"]),
         condemned_at=row["condemned_at"],

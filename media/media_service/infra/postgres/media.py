@@ -34,7 +34,7 @@ MEDIA_COLUMNS = (
     "id, owner, purpose, media_type, filename, content_type, size_bytes, sha256, width, height, "
     "duration_ms, blurhash, visibility, status, failure_code, options, renditions, "
     "policy_version, revision, idempotency_key, deduplicated, created_at, updated_at, "
-    "expires_at, deleted_at"
+    "expires_at, deleted_at, has_audio, pages, stage_percent"
 )
 
 
@@ -81,7 +81,8 @@ class PostgresMedia:
                     update media set
                         filename = $3, blurhash = $4, status = $5, failure_code = $6,
                         options = $7, renditions = $8, policy_version = $9, revision = $10,
-                        idempotency_key = $11, updated_at = $12, deleted_at = $13
+                        idempotency_key = $11, updated_at = $12, deleted_at = $13,
+                        stage_percent = $15
                     where id = $1 and revision = $2 and deleted_at is null
                         and (status not in ('completed', 'failed')
                             or (status, $5) = ('failed', 'completed')
@@ -104,6 +105,7 @@ class PostgresMedia:
                 media.updated_at,
                 media.deleted_at,
                 CHANGED_CHANNEL,
+                media.stage_percent,
             )
         return bool(changed)
 
@@ -210,6 +212,9 @@ def _to_row(media: Media) -> tuple[object, ...]:
         media.updated_at,
         media.expires_at,
         media.deleted_at,
+        media.has_audio,
+        media.pages,
+        media.stage_percent,
     )
 
 

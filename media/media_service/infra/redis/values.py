@@ -12,7 +12,7 @@ import hashlib
 import zlib
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 
@@ -24,13 +24,15 @@ from media_service.core.media import (
     Purpose,
     Visibility,
 )
-from media_service.core.records import options_from_record
-from media_service.core.renditions import Encoding, ProcessingOptions, Recipe, Rendition, Shape
+from media_service.core.recipes import Encoding, Recipe, Shape, SoundEncoding
+from media_service.core.records import options_from_record, recipe_from_record, rendition_to_record
+from media_service.core.renditions import ProcessingOptions, Rendition, Role, Stage
 
 _FORMAT = 1
 """Raised when equal fields come to mean something else; other changes show in the header."""
 
 _CHECKSUM_BYTES = 4
+_MEDIA_FIELDS = tuple(field.name for field in dataclasses.fields(Media))
 _NOT_THERE: Final = b"mediad:not-there"
 
 
@@ -42,7 +44,9 @@ def encoded(media: Media | None) -> bytes:
     """The value for a medium, or for an id that is known not to be there."""
     if media is None:
         return _NOT_THERE
-    body = orjson.dumps(media)
+    renditions = [rendition_to_record(rendition) for rendition in media.renditions]
+    fields = {field: getattr(media, field) for field in _MEDIA_FIELDS}
+    body = orjson.dumps(fields | {"renditions": renditions})
     return _HEADER + _checksum(body) + body
 
 
@@ -77,13 +81,15 @@ def _media(record: dict[str, Any]) -> Media:
 
 
 def _rendition(record: dict[str, Any]) -> Rendition:
-    return Rendition(**(record | {"recipe": _recipe(**record["recipe"])}))
+    recipe = _recipe(orjson.dumps(record["recipe"]))
+    stage, role = Stage(record["stage"]), Role(record["role"])
+    return Rendition(**(record | {"recipe": recipe, "stage": stage, "role": role}))
 
 
 @lru_cache(maxsize=1000)
-def _recipe(*, shape: str, encoding: str, **rest: Any) -> Recipe:
+def _recipe(record: bytes) -> Recipe:
     """The recipe: there are few, and they make up most of every medium."""
-    return Recipe(shape=Shape(shape), encoding=Encoding(encoding), **rest)
+    return recipe_from_record(orjson.loads(record))
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -96,9 +102,9 @@ def _checksum(body: bytes) -> bytes:
 
 def _shape() -> str:
     """Every field with its type, and every member of the enums among them."""
-    things = (Media, Rendition, Recipe, ProcessingOptions)
+    things = (Media, Rendition, ProcessingOptions, *get_args(Recipe))
     fields = [(f.name, str(f.type)) for thing in things for f in dataclasses.fields(thing)]
-    enums = (MediaType, Purpose, Visibility, ProcessingStatus, Shape, Encoding)
+    enums = (MediaType, Purpose, Visibility, ProcessingStatus, Shape, Encoding, SoundEncoding)
     return repr((_FORMAT, fields, [member.value for enum in enums for member in enum]))
 
 
