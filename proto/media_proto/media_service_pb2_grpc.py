@@ -50,11 +50,6 @@ class MediaServiceStub:
                 request_serializer=media__proto_dot_media__service__pb2.GetMediaRequest.SerializeToString,
                 response_deserializer=media__proto_dot_media__service__pb2.MediaResponse.FromString,
                 _registered_method=True)
-        self.WatchMedia = channel.unary_stream(
-                '/media.MediaService/WatchMedia',
-                request_serializer=media__proto_dot_media__service__pb2.WatchMediaRequest.SerializeToString,
-                response_deserializer=media__proto_dot_media__service__pb2.MediaResponse.FromString,
-                _registered_method=True)
         self.DeleteMedia = channel.unary_unary(
                 '/media.MediaService/DeleteMedia',
                 request_serializer=media__proto_dot_media__service__pb2.DeleteMediaRequest.SerializeToString,
@@ -79,6 +74,11 @@ class MediaServiceStub:
                 '/media.MediaService/BatchDeleteMedia',
                 request_serializer=media__proto_dot_media__service__pb2.BatchDeleteMediaRequest.SerializeToString,
                 response_deserializer=media__proto_dot_media__service__pb2.BatchDeleteMediaResponse.FromString,
+                _registered_method=True)
+        self.WatchMedia = channel.unary_stream(
+                '/media.MediaService/WatchMedia',
+                request_serializer=media__proto_dot_media__service__pb2.WatchMediaRequest.SerializeToString,
+                response_deserializer=media__proto_dot_media__service__pb2.MediaResponse.FromString,
                 _registered_method=True)
 
 
@@ -110,16 +110,6 @@ class MediaServiceServicer:
 
     def GetMedia(self, request, context):
         """Tells what is known of one medium. NOT_FOUND if there is none, or no longer.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def WatchMedia(self, request, context):
-        """Tells what is known of one medium now, and again whenever that has changed, until
-        its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
-        it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
-        a second at most, its last state always.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +154,16 @@ class MediaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchMedia(self, request, context):
+        """Tells what is known of one medium now, and again whenever that has changed, until
+        its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
+        it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
+        a second at most, its last state always.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MediaServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,11 +180,6 @@ def add_MediaServiceServicer_to_server(servicer, server):
             'GetMedia': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMedia,
                     request_deserializer=media__proto_dot_media__service__pb2.GetMediaRequest.FromString,
-                    response_serializer=media__proto_dot_media__service__pb2.MediaResponse.SerializeToString,
-            ),
-            'WatchMedia': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchMedia,
-                    request_deserializer=media__proto_dot_media__service__pb2.WatchMediaRequest.FromString,
                     response_serializer=media__proto_dot_media__service__pb2.MediaResponse.SerializeToString,
             ),
             'DeleteMedia': grpc.unary_unary_rpc_method_handler(
@@ -211,6 +206,11 @@ def add_MediaServiceServicer_to_server(servicer, server):
                     servicer.BatchDeleteMedia,
                     request_deserializer=media__proto_dot_media__service__pb2.BatchDeleteMediaRequest.FromString,
                     response_serializer=media__proto_dot_media__service__pb2.BatchDeleteMediaResponse.SerializeToString,
+            ),
+            'WatchMedia': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMedia,
+                    request_deserializer=media__proto_dot_media__service__pb2.WatchMediaRequest.FromString,
+                    response_serializer=media__proto_dot_media__service__pb2.MediaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -294,33 +294,6 @@ class MediaService:
             target,
             '/media.MediaService/GetMedia',
             media__proto_dot_media__service__pb2.GetMediaRequest.SerializeToString,
-            media__proto_dot_media__service__pb2.MediaResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def WatchMedia(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/media.MediaService/WatchMedia',
-            media__proto_dot_media__service__pb2.WatchMediaRequest.SerializeToString,
             media__proto_dot_media__service__pb2.MediaResponse.FromString,
             options,
             channel_credentials,
@@ -457,6 +430,33 @@ class MediaService:
             '/media.MediaService/BatchDeleteMedia',
             media__proto_dot_media__service__pb2.BatchDeleteMediaRequest.SerializeToString,
             media__proto_dot_media__service__pb2.BatchDeleteMediaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMedia(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/media.MediaService/WatchMedia',
+            media__proto_dot_media__service__pb2.WatchMediaRequest.SerializeToString,
+            media__proto_dot_media__service__pb2.MediaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,7 @@ def test_the_names_and_numbers_callers_know_are_kept() -> None:
         "GetSignedUrl",
         "BatchGetMedia",
         "BatchDeleteMedia",
+        "WatchMedia",
     ]
     assert dict(pb.MediaType.items()) == {
         "MEDIA_TYPE_UNSPECIFIED": 0, "IMAGE": 1, "VIDEO": 2, "AUDIO": 3, "DOCUMENT": 4,

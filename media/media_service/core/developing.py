@@ -20,9 +20,10 @@ from media_service.core.blobs import (
     original_key,
     stored,
 )
+from media_service.core.codec_ports import Codecs
 from media_service.core.errors import DecoderUnavailable, MediaDamaged, MediaNotFound
 from media_service.core.media import Media, MediaId, Sha256
-from media_service.core.ports import Blobs, Codecs, Database, Rows, StagedFile, Staging
+from media_service.core.ports import Blobs, Database, Rows, StagedFile, Staging
 from media_service.core.recipes import Recipe
 from media_service.core.repairing import Repairing
 

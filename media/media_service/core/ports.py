@@ -5,18 +5,15 @@ Adapters raise the errors of `core.errors` and nothing of their vendor's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from media_service.core.blobs import Blob, HeldBlob, LockNumber, StoredObject, StoredRendition
-from media_service.core.formats import Format
 from media_service.core.jobs import Urgency
 from media_service.core.media import Media, MediaId, Sha256, UserId
-from media_service.core.recipes import Recipe
-from media_service.core.renditions import Inspection
 
 
 class Clock(Protocol):
@@ -190,42 +187,6 @@ class Blobs(Trash, Protocol):
         """
 
 
-OnProgress = Callable[[float], None]
-"""Told now and then how much is done, from 0 to 1; never more than ten times a second."""
-
-
-def no_progress(_done: float) -> None:
-    """Nobody wants to know."""
-
-
-class Codecs(Protocol):
-    """Decodes and encodes, in processes that may die of it."""
-
-    def formats(self) -> frozenset[Format]:
-        """The formats whose decoder is here and safe."""
-
-    async def inspect(self, source: Path, *, format: Format) -> Inspection:
-        """Decode the whole file once, cheaply.
-
-        Raises BrokenFile, TooManyPixels, TooComplex, MetadataTooLarge, UnsupportedCodec,
-        UnsafeArchive, DecoderUnavailable.
-        """
-
-    async def develop(
-        self,
-        source: Path,
-        *,
-        format: Format,
-        targets: Sequence[tuple[Recipe, Path]],
-        on_progress: OnProgress = no_progress,
-    ) -> list[tuple[int, int]]:
-        """Write each rendition to its path, from one decode; their widths and heights.
-
-        What is made only by jobs can take minutes: then `on_progress` is told how far it is, and
-        a call that is cancelled has ended within a second. Raises as `inspect`.
-        """
-
-
 class MediaRows(Protocol):
     """The rows of media; deleted ones too."""
 
@@ -354,8 +315,7 @@ class Rows(Protocol):
     async def now(self) -> datetime:
         """The time by the clock that everybody who shares these rows shares.
 
-        What is written to be compared with later is told by it, as those who compare may run on
-        other machines, whose clocks may be wrong.
+        What is to be compared with later is told by it: other machines' clocks may be wrong.
         """
 
     @property

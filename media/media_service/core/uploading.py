@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from media_service.core.admitting import Admitting
 from media_service.core.blobs import Blob, content_lock
+from media_service.core.codec_ports import Codecs
 from media_service.core.errors import (
     BrokenFile,
     ChecksumMismatch,
@@ -22,7 +23,7 @@ from media_service.core.errors import (
 from media_service.core.formats import Format, check_declared
 from media_service.core.media import Media, ProcessingStatus, Sha256, new_media_id
 from media_service.core.planning import plan_renditions
-from media_service.core.ports import Blobs, Clock, Codecs, Database, Rows, StagedFile, Staging
+from media_service.core.ports import Blobs, Clock, Database, Rows, StagedFile, Staging
 from media_service.core.purposes import Policies, Policy
 from media_service.core.renditions import Rendition
 from media_service.core.repairing import Repairing

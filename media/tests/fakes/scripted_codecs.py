@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from media_service.core.codec_ports import OnProgress, no_progress
 from media_service.core.errors import BrokenFile, MediaError
 from media_service.core.formats import Format
-from media_service.core.ports import OnProgress, no_progress
 from media_service.core.recipes import Recipe
 from media_service.core.renditions import Inspection
 

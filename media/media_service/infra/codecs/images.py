@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from media_service.core.codec_ports import OnProgress, no_progress
 from media_service.core.errors import (
     BrokenFile,
     MediaError,
@@ -22,7 +23,6 @@ from media_service.core.errors import (
     TooManyPixels,
 )
 from media_service.core.formats import Format
-from media_service.core.ports import OnProgress, no_progress
 from media_service.core.recipes import PictureRecipe, Recipe, Shape
 from media_service.core.renditions import MAX_SIDE, Inspection
 from media_service.infra.codecs import wire

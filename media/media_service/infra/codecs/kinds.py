@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from media_service.core.codec_ports import Codecs, OnProgress, no_progress
 from media_service.core.errors import UnsupportedType
 from media_service.core.formats import Format
 from media_service.core.media import MediaType
-from media_service.core.ports import Codecs, OnProgress, no_progress
 from media_service.core.recipes import Recipe
 from media_service.core.renditions import Inspection
 
