@@ -10,11 +10,13 @@ from pathlib import Path
 from benchmarks import (
     batch,
     delivery,
+    films,
     get_media,
     housekeeping,
     memory,
     s3_uploads,
     scale,
+    shares,
     uploads,
     user_uploads,
     workers,
@@ -28,6 +30,8 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "batch": batch.measure,
     "delivery": delivery.measure,
     "user_uploads": user_uploads.measure,
+    "films": films.measure,
+    "shares": shares.measure,
 }
 LONG: dict[str, Callable[[Path], list[Row]]] = {
     "workers": workers.measure,
