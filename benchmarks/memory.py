@@ -12,12 +12,14 @@ from pathlib import Path
 
 from media_proto import media_service_pb2 as pb
 
+from benchmarks.clips import clip
 from benchmarks.photographs import photograph
 from benchmarks.processes import memory_mb, watched_memory
 from benchmarks.reports import Row
 from tests.e2e.processes import Mediad, Stub, stub, upload_request
 
 MB = 1024 * 1024
+GB = 1024 * MB
 CHUNK = bytes(512 * 1024)
 MOST_GROWTH_MB = 64
 BUDGET_MB = 256
@@ -26,7 +28,7 @@ COPIES = 4
 POLICIES = """
 version = 2
 [purposes.message_attachment]
-max_bytes = { image = 2147483648 }
+max_bytes = { image = 2147483648, video = 2147483648 }
 """
 
 
@@ -42,15 +44,23 @@ def measure(folder: Path) -> list[Row]:
     with Mediad(folder / "mediad", **settings).running() as mediad:
         asyncio.run(_stream(mediad, picture, len(picture)))
         rows = [_streamed(mediad, picture, size * MB, f"{size} MB") for size in (100, 1024)]
+        film = clip(folder / "film.mp4", seconds=2, megabits=8).read_bytes()
+        beginning = film + _box_header(GB - len(film))
+        rows.append(_streamed(mediad, beginning, GB, "a film of 1024 MB"))
         rows.append(asyncio.run(_unary_at_once(mediad, picture)))
     return rows
 
 
-def _streamed(mediad: Mediad, picture: bytes, size: int, name: str) -> Row:
+def _box_header(size: int) -> bytes:
+    """The header of a box with a size of 64 bits, whose content players skip."""
+    return (1).to_bytes(4, "big") + b"free" + size.to_bytes(8, "big")
+
+
+def _streamed(mediad: Mediad, beginning: bytes, size: int, name: str) -> Row:
     idle = memory_mb(mediad.pid)
     started = time.perf_counter()
     with watched_memory(mediad.pid) as peak:
-        asyncio.run(_stream(mediad, picture, size))
+        asyncio.run(_stream(mediad, beginning, size))
     seconds = time.perf_counter() - started
     return Row(
         name=f"server's peak memory while {name} stream in / idle",
@@ -63,15 +73,15 @@ def _streamed(mediad: Mediad, picture: bytes, size: int, name: str) -> Row:
     )
 
 
-async def _stream(mediad: Mediad, picture: bytes, size: int) -> None:
-    """A picture, padded behind its end to the size."""
+async def _stream(mediad: Mediad, beginning: bytes, size: int) -> None:
+    """What the file begins with, padded behind that to the size."""
 
     async def chunks() -> AsyncIterator[pb.UploadChunk]:
         yield pb.UploadChunk(
             metadata=pb.UploadMetadata(user_id="bench", purpose=pb.MESSAGE_ATTACHMENT)
         )
-        yield pb.UploadChunk(data=picture)
-        left = size - len(picture)
+        yield pb.UploadChunk(data=beginning)
+        left = size - len(beginning)
         while left > 0:
             yield pb.UploadChunk(data=CHUNK[: min(left, len(CHUNK))])
             left -= len(CHUNK)
