@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import NewType
 
 from media_service.core.formats import Format
-from media_service.core.media import Sha256
-from media_service.core.recipes import Recipe
+from media_service.core.media import Media, Sha256
+from media_service.core.recipes import Recipe, VerbatimRecipe
 from media_service.core.renditions import Inspection, Rendition
 
 
@@ -53,7 +53,10 @@ class HeldBlob:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRendition:
-    """A rendition that has been made: shared by all media with equal bytes and recipe."""
+    """A rendition that has been made: shared by all media with equal bytes and recipe.
+
+    One that `is_original` is the original itself: it lies where that does, and has no row.
+    """
 
     source: Sha256
     recipe_key: str
@@ -63,10 +66,13 @@ class StoredRendition:
     height: int
     size_bytes: int
     checksum: Sha256
+    is_original: bool = False
 
     @property
     def key(self) -> str:
         """Where its bytes lie in the blob store."""
+        if self.is_original:
+            return original_key(self.source)
         return rendition_key(self.source, self.recipe_key, checksum=self.checksum)
 
     def as_made(self, planned: Rendition) -> Rendition:
@@ -112,6 +118,22 @@ def stored(
         size_bytes=size_bytes,
         checksum=checksum,
     )
+
+
+def verbatim_of(media: Media) -> dict[str, StoredRendition]:
+    """Those of a medium's renditions that are its original as it came, by recipe key."""
+    made = (
+        stored(
+            media.sha256,
+            rendition.recipe,
+            size_bytes=media.size_bytes,
+            checksum=media.sha256,
+            size=(rendition.width, rendition.height),
+        )
+        for rendition in media.renditions
+        if isinstance(rendition.recipe, VerbatimRecipe)
+    )
+    return {each.recipe_key: dataclasses.replace(each, is_original=True) for each in made}
 
 
 _NAME = re.compile(r"(?P<source>[0-9a-f]{64})(\.(?P<recipe>[a-z0-9-]+)(\.[0-9a-f]{16})?)?")

@@ -18,6 +18,7 @@ from media_service.core.blobs import (
     content_lock,
     developing_lock,
     hash_range,
+    original_key,
 )
 from media_service.core.copies import (
     CopyReport,
@@ -206,7 +207,7 @@ async def _renditions(rows: Rows, sources: list[Sha256]) -> list[NamedObject]:
 
 async def _is_named(rows: Rows, named: NamedObject) -> bool:
     """Whether a row still names the object, with these very bytes."""
-    if named.checksum == named.source:
+    if named.key == original_key(named.source):
         return named.source in await rows.blobs.find([named.source])
     return named in await _renditions(rows, [named.source])
 

@@ -19,12 +19,13 @@ from media_service.core.blobs import (
     developing_lock,
     original_key,
     stored,
+    verbatim_of,
 )
 from media_service.core.codec_ports import Codecs
 from media_service.core.errors import DecoderUnavailable, MediaDamaged, MediaNotFound
 from media_service.core.media import Media, MediaId, Sha256
 from media_service.core.ports import Blobs, Database, Rows, StagedFile, Staging
-from media_service.core.recipes import Recipe
+from media_service.core.recipes import Recipe, VerbatimRecipe
 from media_service.core.repairing import Repairing
 
 _REMEMBERED = 20_000
@@ -80,6 +81,8 @@ class Developing:
         By medium, not by content: a content may be swept, uploaded anew and developed elsewhere,
         but never while a medium holds it.
         """
+        if isinstance(recipe, VerbatimRecipe):
+            return verbatim_of(media).get(recipe.key)
         return self._known.get((media.id, recipe.key))
 
     async def ensure(
@@ -87,15 +90,26 @@ class Developing:
     ) -> Mapping[str, StoredRendition]:
         """Every rendition of the medium, by recipe key; `damaged` is made anew.
 
-        Raises what `Codecs.develop` raises; MediaNotFound if the original was swept;
+        One that is the original itself can't be: that was healed meanwhile, or MediaDamaged is
+        raised. Raises what `Codecs.develop` raises; MediaNotFound if the original was swept;
         MediaDamaged, DecoderUnavailable, StorageFull, StorageUnavailable, DatabaseUnavailable.
         """
-        recipes = {r.recipe.key: r.recipe for r in media.renditions}
+        if damaged and damaged.is_original:
+            await self._check_original(damaged)
+        verbatim = verbatim_of(media)
+        recipes = {key: r.recipe for r in media.renditions if (key := r.recipe.key) not in verbatim}
         made = await self._made(self._database.latest, media.sha256, recipes, damaged)
         if len(made) < len(recipes):
             made = await self._queue(media.sha256, recipes, damaged)
         self._remember(media.id, made)
-        return made
+        return made | verbatim
+
+    async def _check_original(self, stored: StoredRendition) -> None:
+        """Raises MediaDamaged if it is still damaged, which is noted; StorageUnavailable."""
+        async with self._noting_damage(stored.source):
+            await self._blobs.check(
+                stored.key, size_bytes=stored.size_bytes, sha256=stored.checksum
+            )
 
     async def _made(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import content_lock
+from media_service.core.blobs import content_lock, verbatim_of
 from media_service.core.developing import Developing
 from media_service.core.errors import MediaError, MediaNotFound, is_passing
 from media_service.core.jobs import Urgency
@@ -131,7 +131,8 @@ class Processing:
     async def _begun(self, media: Media) -> Media:
         """PROCESSING, with the sizes of the renditions that are there already."""
         keys = [r.recipe.key for r in media.renditions]
-        made = await self._database.latest.renditions.find(media.sha256, recipe_keys=keys)
+        stored = await self._database.latest.renditions.find(media.sha256, recipe_keys=keys)
+        made = stored | verbatim_of(media)
         renditions = tuple(
             made[r.recipe.key].as_made(r) if r.recipe.key in made else r for r in media.renditions
         )

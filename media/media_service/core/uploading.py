@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import Blob, content_lock
+from media_service.core.blobs import Blob, content_lock, verbatim_of
 from media_service.core.codec_ports import Codecs
 from media_service.core.errors import (
     BrokenFile,
@@ -232,7 +232,7 @@ class _Admission:
 async def _with_what_is_made(rows: Rows, media: Media) -> Media:
     """The medium, COMPLETED at once if equal bytes were already developed by equal recipes."""
     keys = [r.recipe.key for r in media.renditions]
-    made = await rows.renditions.find(media.sha256, recipe_keys=keys)
+    made = await rows.renditions.find(media.sha256, recipe_keys=keys) | verbatim_of(media)
     if len(made) < len(set(keys)):
         return media
     renditions: tuple[Rendition, ...] = tuple(
