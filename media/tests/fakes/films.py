@@ -172,8 +172,10 @@ def film_of_several_streams(*, container: str = "mkv") -> bytes:
     )
     inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
     maps = [word for index in range(4) for word in ("-map", str(index))]
-    chosen = ("-disposition:v:0", "0", "-disposition:v:1", "default")
-    chosen += ("-disposition:a:0", "0", "-disposition:a:1", "default")
+    chosen = [
+        *("-disposition:v:0", "0", "-disposition:v:1", "default"),
+        *("-disposition:a:0", "0", "-disposition:a:1", "default"),
+    ]
     codecs = ("-c:v", *_VIDEO["h264"], "-pix_fmt", "yuv420p", "-c:a", "aac")
     return made([*inputs, *maps, *codecs, *chosen], container=container)
 
