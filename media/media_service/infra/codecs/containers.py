@@ -14,7 +14,15 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 import av
+
+# PyAV imports these when a file first needs them: too late in a cell.
+import av.audio.codeccontext
 import av.error
+import av.sidedata.encparams
+import av.sidedata.motionvectors
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import av.video.codeccontext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream

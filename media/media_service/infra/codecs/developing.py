@@ -46,7 +46,16 @@ def develop(
 
     Raises as `inspect`, and what `write` raises.
     """
-    picture = open_picture(data, format=format)
+    return develop_picture(open_picture(data, format=format), targets=targets, decoded=decoded)
+
+
+def develop_picture(
+    picture: Picture,
+    *,
+    targets: Sequence[tuple[PictureRecipe, Write]],
+    decoded: Decoded | None = None,
+) -> list[Size]:
+    """The same for a picture that is open, whatever it was found in."""
     orders = [
         _Order(recipe=recipe, size=_size(recipe, picture), write=write) for recipe, write in targets
     ]

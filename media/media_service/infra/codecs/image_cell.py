@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import mmap
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from media_service.core.errors import BrokenFile, MediaError
 from media_service.core.formats import Format
-from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.infra.codecs import wire
 from media_service.infra.codecs.developing import develop
 from media_service.infra.codecs.inspecting import inspect, inspect_and_keep
 from media_service.infra.codecs.pictures import Decoded, decoder_versions
 from media_service.infra.codecs.samples import SAMPLE_SIZE, SAMPLES
 from media_service.infra.codecs.serving import serve
+from media_service.infra.codecs.targets import picture_recipe, write_to
 
 
 def introduce() -> wire.Message:
@@ -55,8 +54,8 @@ class Works:
         self, request: Mapping[str, Any], source: int, targets: Sequence[int]
     ) -> wire.Message:
         """Writes each recipe's rendition to its file; answers with their sizes."""
-        recipes = (_recipe(fields) for fields in request["recipes"])
-        writers = (functools.partial(_write, target) for target in targets)
+        recipes = (picture_recipe(fields) for fields in request["recipes"])
+        writers = (functools.partial(write_to, target) for target in targets)
         sizes = develop(
             _mapped(source),
             format=Format(request["format"]),
@@ -75,17 +74,6 @@ def _mapped(source: int) -> mmap.mmap:
         return mmap.mmap(source, 0, access=mmap.ACCESS_READ)
     except ValueError as cause:  # an empty file can't be mapped
         raise BrokenFile from cause
-
-
-def _recipe(fields: Mapping[str, Any]) -> PictureRecipe:
-    shape, encoding = Shape(fields["shape"]), Encoding(fields["encoding"])
-    return PictureRecipe(**{**fields, "shape": shape, "encoding": encoding})
-
-
-def _write(target: int, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(target, left) :]
 
 
 if __name__ == "__main__":

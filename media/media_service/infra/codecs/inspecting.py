@@ -33,14 +33,13 @@ def inspect_and_keep(data: Buffer, *, format: Format) -> tuple[Inspection, Decod
     with decoding():
         shrink = _shrink(picture)
         lowest_alpha, still = _decode_all(picture, shrink)
-        small = _small(still, picture)
         width, height = picture.upright_size
         inspection = Inspection(
             width=width,
             height=height,
             frames=picture.header.frames,
             has_transparency=lowest_alpha < 255,
-            blurhash=encode_blurhash(small.rgb()),
+            blurhash=blurhash_of(still, picture),
         )
     is_kept = still.is_in_memory and still.width * still.height <= _KEPT_PIXELS
     return inspection, Decoded(still, shrink) if is_kept else None
@@ -73,6 +72,11 @@ def _shrink(picture: Picture) -> int:
 
 def _largest(picture: Picture, longer: int, *, least: int) -> int:
     return max(shrink for shrink in picture.shrinks if shrink == 1 or longer >= shrink * least)
+
+
+def blurhash_of(still: Raster, picture: Picture) -> str:
+    """The hash of a picture by what it decoded to."""
+    return encode_blurhash(_small(still, picture).rgb())
 
 
 def _small(still: Raster, picture: Picture) -> Raster:
