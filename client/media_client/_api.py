@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
-from uuid import uuid4
 
 from media_proto import media_service_pb2 as pb
 
@@ -16,7 +15,7 @@ from media_client._chunks import Content, Progress, Source, content_of, messages
 from media_client._convert import About
 from media_client._retrying import ONCE, Retries, attempting
 from media_client._transport import AnswerT, Call, RequestT, Rpc, Transport
-from media_client.errors import BadAnswer
+from media_client._watching import Watch
 from media_client.models import (
     DeletedBatch,
     Media,
@@ -115,7 +114,7 @@ class MediaApi(abc.ABC):
         )
         if len(data) > MOST_UNARY_BYTES:
             return await self._stream(about, content_of(data), seconds=timeout)
-        request = _with_key(about).request(bytes(data))
+        request = about.with_key().request(bytes(data))
         return await self._ask(
             _transport.UPLOAD_MEDIA,
             request,
@@ -232,6 +231,45 @@ class MediaApi(abc.ABC):
         )
         return await self._ask(_transport.GET_MEDIA, request, _convert.media)
 
+    async def watch(
+        self,
+        media_id: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - goes to the service, too
+    ) -> AsyncIterator[Media]:
+        """The medium as it is now, and again whenever it changed, until its processing is over.
+
+        The last one is COMPLETED or FAILED. Connections that break are made anew. Raises
+        MediaNotFound, also when it is deleted meanwhile; InvalidMediaId; DeadlineExceeded after
+        `timeout` seconds (None: never); Unavailable when the service can't be reached for a minute.
+
+        >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")
+        >>> async for known in media.watch(stored.media_id):
+        ...     last = known
+        >>> last.status.value, last.progress_percent
+        ('completed', 100)
+        """
+        watch = Watch(self._transport, media_id, seconds=timeout, retries=self._retries)
+        async with aclosing(watch.states()) as states:
+            async for known in states:
+                yield known
+
+    async def wait_until_done(
+        self,
+        media_id: str,
+        timeout: float,  # noqa: ASYNC109 - goes to the service, too
+    ) -> Media:
+        """The medium when its processing is over: COMPLETED, or FAILED with its `failure_code`.
+
+        Raises what `watch` raises.
+
+        >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")
+        >>> (await media.wait_until_done(stored.media_id, timeout=60)).status.value
+        'completed'
+        """
+        known = [each async for each in self.watch(media_id, timeout=timeout)]
+        return known[-1]
+
     async def delete_media(self, media_id: str, *, user_id: str) -> None:
         """Delete a medium for good; deleting twice is no error to its owner.
 
@@ -326,7 +364,8 @@ class MediaApi(abc.ABC):
         transport = self._transport
 
         async def once(call: Call) -> T:
-            return await _understood(transport.unary(rpc, request, call), convert, call)
+            answer = await transport.unary(rpc, request, call)
+            return _convert.understood(answer, convert, request_id=call.request_id)
 
         return await attempting(once, seconds=seconds or self._timeout, retries=self._retries)
 
@@ -339,13 +378,14 @@ class MediaApi(abc.ABC):
         seconds: float | None,
     ) -> UploadedMedia:
         transport = self._transport
-        metadata = (_with_key(about) if content.is_replayable else about).metadata()
+        metadata = (about.with_key() if content.is_replayable else about).metadata()
         total = about.expected_size_bytes
 
         async def once(call: Call) -> UploadedMedia:
             chunks = messages(metadata, content, total=total, on_progress=on_progress)
-            answer = transport.stream(chunks, call)
-            return await _understood(answer, _convert.uploaded_media, call)
+            answer = await transport.stream(chunks, call)
+            to_value = _convert.uploaded_media
+            return _convert.understood(answer, to_value, request_id=call.request_id)
 
         return await attempting(
             once,
@@ -354,23 +394,7 @@ class MediaApi(abc.ABC):
         )
 
 
-def _with_key(about: About) -> About:
-    """The same with an idempotency key, so that trying again stores nothing twice."""
-    if about.idempotency_key:
-        return about
-    return dataclasses.replace(about, idempotency_key=str(uuid4()))
-
-
 async def _hashed(content: Content) -> str:
     if not content.is_replayable:
         raise ValueError("hash_first needs a source that can be read twice")
     return await sha256_of(content)
-
-
-async def _understood(answer: Awaitable[AnswerT], convert: Callable[[AnswerT], T], call: Call) -> T:
-    """The answer as a value. Raises BadAnswer if it makes no sense."""
-    message = await answer
-    try:
-        return convert(message)
-    except (ValueError, OverflowError) as error:
-        raise BadAnswer(request_id=call.request_id) from error

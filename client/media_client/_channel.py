@@ -136,6 +136,25 @@ class GrpcTransport:
             answer = await _uploaded(started, chunks, call)
         return _readable(answer, UPLOAD_MEDIA_STREAM.answer, call)
 
+    async def watch(
+        self, rpc: Rpc[RequestT, AnswerT], request: RequestT, call: Call
+    ) -> AsyncGenerator[AnswerT, None]:
+        """Send a message; its answers, as they come."""
+        async with self._way(call) as way:
+            with translated(call.request_id):
+                started = way.watch(rpc)(
+                    request, timeout=call.remaining_seconds(), metadata=self._metadata(call)
+                )
+            try:
+                while True:
+                    with translated(call.request_id):
+                        answer = await started.read()
+                    if answer is grpc.aio.EOF:
+                        return
+                    yield _readable(answer, rpc.answer, call)
+            finally:
+                started.cancel()
+
     @asynccontextmanager
     async def _way(self, call: Call) -> AsyncGenerator[_Way, None]:
         """The channel for an attempt at a call; its address is noted if it fails there."""
@@ -198,8 +217,15 @@ class _Way:
 
     def unary(self, rpc: Rpc[RequestT, AnswerT]) -> Any:
         """The callable of a method that takes one message and answers one."""
+        return self._method(rpc, self.channel.unary_unary)
+
+    def watch(self, rpc: Rpc[RequestT, AnswerT]) -> Any:
+        """The callable of a method that takes one message and answers many."""
+        return self._method(rpc, self.channel.unary_stream)
+
+    def _method(self, rpc: Rpc[RequestT, AnswerT], make: Callable[..., Any]) -> Any:
         if rpc.name not in self._made:
-            self._made[rpc.name] = self.channel.unary_unary(
+            self._made[rpc.name] = make(
                 _path(rpc),
                 request_serializer=rpc.request.SerializeToString,
                 response_deserializer=_parsing(rpc.answer),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import uuid4
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from media_proto import media_service_pb2 as pb
 
+from media_client.errors import BadAnswer
 from media_client.models import (
     DeletedBatch,
     DeleteFailure,
@@ -27,6 +30,8 @@ from media_client.models import (
 )
 
 WordT = TypeVar("WordT", MediaType, Purpose, Status, Visibility)
+MessageT = TypeVar("MessageT", bound=Message)
+ValueT = TypeVar("ValueT")
 _INT32 = 2**31 - 1
 
 
@@ -57,6 +62,12 @@ class About:
     visibility: Visibility | None = None
     expected_sha256: str = ""
     expected_size_bytes: int | None = None
+
+    def with_key(self) -> About:
+        """The same with an idempotency key, so that trying again stores nothing twice."""
+        if self.idempotency_key:
+            return self
+        return dataclasses.replace(self, idempotency_key=str(uuid4()))
 
     def request(self, data: bytes) -> pb.UploadMediaRequest:
         """An upload in one message."""
@@ -109,6 +120,16 @@ def options_message(options: ProcessingOptions | None) -> pb.ProcessingOptions |
     )
 
 
+def understood(
+    answer: MessageT, convert: Callable[[MessageT], ValueT], *, request_id: str
+) -> ValueT:
+    """The answer as a value. Raises BadAnswer if it makes no sense."""
+    try:
+        return convert(answer)
+    except (ValueError, OverflowError) as error:
+        raise BadAnswer(request_id=request_id) from error
+
+
 # From answers. All raise ValueError or OverflowError for what makes no sense.
 
 
@@ -131,6 +152,8 @@ def media(message: pb.MediaResponse) -> Media:
         updated_at=_moment(message.updated_at),
         expires_at=_moment(message.expires_at) if message.HasField("expires_at") else None,
         progress_percent=message.progress_percent,
+        page_count=message.page_count,
+        has_audio=message.has_audio,
     )
 
 

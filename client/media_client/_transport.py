@@ -30,6 +30,7 @@ DELETE_MEDIA = Rpc("DeleteMedia", pb.DeleteMediaRequest, pb.DeleteMediaResponse)
 PROCESS_MEDIA = Rpc("ProcessMedia", pb.ProcessMediaRequest, pb.ProcessMediaResponse)
 GET_SIGNED_URL = Rpc("GetSignedUrl", pb.GetSignedUrlRequest, pb.GetSignedUrlResponse)
 BATCH_GET_MEDIA = Rpc("BatchGetMedia", pb.BatchGetMediaRequest, pb.BatchGetMediaResponse)
+WATCH_MEDIA = Rpc("WatchMedia", pb.WatchMediaRequest, pb.MediaResponse)
 BATCH_DELETE_MEDIA = Rpc(
     "BatchDeleteMedia", pb.BatchDeleteMediaRequest, pb.BatchDeleteMediaResponse
 )
@@ -61,6 +62,11 @@ class Transport(Protocol):
 
     async def unary(self, rpc: Rpc[RequestT, AnswerT], request: RequestT, call: Call) -> AnswerT:
         """Send a message; its answer."""
+
+    def watch(
+        self, rpc: Rpc[RequestT, AnswerT], request: RequestT, call: Call
+    ) -> AsyncGenerator[AnswerT, None]:
+        """Send a message; its answers, as they come."""
 
     async def stream(
         self, chunks: AsyncGenerator[pb.UploadChunk, None], call: Call

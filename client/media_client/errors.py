@@ -100,6 +100,7 @@ __all__ = [
     "QueueFull",
     "RenditionNotFound",
     "RenditionNotReady",
+    "ServiceStopping",
     "SizeMismatch",
     "StorageFull",
     "StorageUnavailable",
@@ -108,6 +109,7 @@ __all__ = [
     "TooLong",
     "TooManyPixels",
     "TooManyUploads",
+    "TooManyWatchers",
     "TypeMismatch",
     "Unauthenticated",
     "Unavailable",
@@ -275,6 +277,10 @@ class QueueFull(Limited):
     """Too many pictures are waiting to be worked on; try again later."""
 
 
+class TooManyWatchers(Limited):
+    """Too many media are being watched at once; try again in a moment, or ask now and then."""
+
+
 class DatabaseUnavailable(Unavailable):
     """The database can't be reached right now; try again in a moment."""
 
@@ -285,6 +291,10 @@ class StorageUnavailable(Unavailable):
 
 class DecoderUnavailable(Unavailable):
     """Too many pictures are waiting to be decoded; try again in a moment."""
+
+
+class ServiceStopping(Unavailable):
+    """This instance of the service is about to stop; ask again, another one answers."""
 
 
 class RenditionNotReady(Unavailable):

@@ -155,7 +155,8 @@ class Media(UploadedMedia):
     """All that is known of a medium. `expires_at` is None for what stays.
 
     `renditions` is what is served beside the thumbnails: `full`, and what plays. `failure_code`
-    says why a medium has FAILED; `progress_percent`, how many of its renditions have been made.
+    says why a medium has FAILED; `progress_percent`, how much of the work is done; `page_count`,
+    how many pages a document has; `has_audio`, whether anything is to be heard.
 
     >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")
     >>> known = await media.get_media(stored.media_id)
@@ -173,6 +174,8 @@ class Media(UploadedMedia):
     updated_at: datetime
     expires_at: datetime | None
     progress_percent: int = 0
+    page_count: int = 0
+    has_audio: bool = False
 
     def rendition(self, name: str) -> Rendition | None:
         """The rendition or thumbnail of this name, if the medium has one."""

@@ -673,3 +673,60 @@ async def test_a_rendition_that_is_not_there_can_not_be_signed(media: MediaApi, 
 async def test_what_is_not_there_can_not_be_signed(media: MediaApi) -> None:
     with pytest.raises(errors.MediaNotFound):
         await media.get_signed_url(UNKNOWN_ID)
+
+
+# Watching
+
+
+async def test_watching_ends_with_the_work(media: MediaApi, alice: str) -> None:
+    stored = await uploaded(media, alice)
+
+    states = [known async for known in media.watch(stored.media_id, timeout=60)]
+
+    assert states[-1].status is Status.COMPLETED
+    assert states[-1] == await media.get_media(stored.media_id)
+    assert all(one != next_one for one, next_one in itertools.pairwise(states))
+    percents = [known.progress_percent for known in states]
+    assert percents == sorted(percents)
+
+
+async def test_waiting_answers_what_was_waited_for(media: MediaApi, alice: str) -> None:
+    stored = await uploaded(media, alice)
+
+    known = await media.wait_until_done(stored.media_id, timeout=60)
+
+    assert known.status is Status.COMPLETED
+    assert (known.page_count, known.has_audio) == (0, False)
+
+
+async def test_what_is_done_is_told_once(media: MediaApi, alice: str) -> None:
+    stored = await uploaded(media, alice)
+    await completed(media, stored.media_id)
+
+    assert len([known async for known in media.watch(stored.media_id)]) == 1
+
+
+async def test_work_that_began_anew_is_waited_for(media: MediaApi, alice: str) -> None:
+    stored = await uploaded(media, alice)
+    await media.wait_until_done(stored.media_id, timeout=60)
+    smaller = ProcessingOptions(max_width=next(_seeds) % 40 + 8)
+
+    await media.process_media(stored.media_id, user_id=alice, processing_options=smaller)
+    known = await media.wait_until_done(stored.media_id, timeout=60)
+
+    full = known.rendition("full")
+    assert full
+    assert (full.width, full.size_bytes > 0) == (smaller.max_width, True)
+
+
+async def test_there_is_nothing_to_watch_where_there_is_nothing(
+    media: MediaApi, alice: str
+) -> None:
+    stored = await uploaded(media, alice)
+    await media.delete_media(stored.media_id, user_id=alice)
+
+    for media_id in (UNKNOWN_ID, stored.media_id):
+        with pytest.raises(errors.MediaNotFound):
+            await media.wait_until_done(media_id, timeout=10)
+    with pytest.raises(errors.InvalidMediaId):
+        await media.wait_until_done("nonsense", timeout=10)

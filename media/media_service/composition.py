@@ -33,6 +33,7 @@ from media_service.core.scrubbing import Scrubbing
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
+from media_service.core.watching import Watching
 from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
@@ -41,7 +42,7 @@ from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.codecs.kinds import CodecsByKind
 from media_service.infra.memory.cache import InProcessCache
 from media_service.infra.postgres.backlog import watch_backlog
-from media_service.infra.postgres.changes import follow_changes
+from media_service.infra.postgres.changes import PostgresChanges, open_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
@@ -120,7 +121,8 @@ async def open_media_service(
         staging = await enter(open_local_staging(staging_folder(settings)))
         blobs = await enter(open_service_blobs(settings, staging=staging))
         blobs = tracing.steps(blobs, put_ahead="blob put ahead", put="blob put")
-        cache, helpful = await _open_cache(stack, settings, database_url)
+        changes = await enter(open_changes(database_url))
+        cache, helpful = await _open_cache(stack, settings, changes)
         pictures = ImageCodecs(cells)
         codecs = CodecsByKind({MediaType.IMAGE: pictures})
         codecs = tracing.steps(codecs, inspect="cell inspect", develop="cell develop")
@@ -160,6 +162,7 @@ async def open_media_service(
         service = MediaService(
             uploading=tracing.steps(uploading, upload="upload"),
             reading=reading,
+            watching=Watching(database=database, reading=reading, changes=changes, clock=now),
             signing=Signing(reading=reading, links=links, clock=now),
             deleting=deleting,
             processing=Processing(
@@ -282,16 +285,14 @@ def _storage_check(staging: LocalStaging, blobs: Blobs) -> Check:
 
 
 async def _open_cache(
-    stack: AsyncExitStack, settings: Settings, database_url: str
+    stack: AsyncExitStack, settings: Settings, changes: PostgresChanges
 ) -> tuple[Cache, Mapping[str, Check]]:
     """The cache, and how to look whether it is there if it can be away."""
     if settings.redis_url:
         redis = await stack.enter_async_context(open_redis_cache(settings.redis_url))
         return redis, {"cache": redis.check}
     cache = InProcessCache(hits=HITS.labels("memory"), misses=MISSES.labels("memory"))
-    await stack.enter_async_context(
-        follow_changes(database_url, on_change=cache.forget, on_gap=cache.pause)
-    )
+    stack.enter_context(changes.follow(on_change=cache.forget, on_gap=cache.pause))
     return cache, {}
 
 

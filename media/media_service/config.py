@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     def database_connections(self) -> int:
         """How many connections to the database all processes of this instance may have."""
         jobs = self.cells + 2 if "worker" in self.role_names else 0
-        listening = 0 if self.redis_url else 1
+        listening = 1
         return self.workers * (self.max_connections + jobs + listening)
 
     @property

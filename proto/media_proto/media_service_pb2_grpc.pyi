@@ -85,9 +85,11 @@ class MediaServiceStub:
     """
     WatchMedia: _grpc.UnaryStreamMultiCallable[_media_service_pb2.WatchMediaRequest, _media_service_pb2.MediaResponse]
     """Tells what is known of one medium now, and again whenever that has changed, until
-    its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
-    it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
-    a second at most, its last state always.
+    its processing is over (COMPLETED, FAILED: then the stream ends with OK), it is
+    deleted (NOT_FOUND, as where there is none) or the caller leaves. What changes fast is
+    told a few times a second at most, its last state always. UNAVAILABLE in the middle
+    means that this instance stops: call again, the state of then comes first.
+    RESOURCE_EXHAUSTED when too much is being watched, at most 800 by one connection.
     """
 
 @_typing.type_check_only
@@ -130,9 +132,11 @@ class MediaServiceAsyncStub(MediaServiceStub):
     """
     WatchMedia: _aio.UnaryStreamMultiCallable[_media_service_pb2.WatchMediaRequest, _media_service_pb2.MediaResponse]  # type: ignore[assignment]
     """Tells what is known of one medium now, and again whenever that has changed, until
-    its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
-    it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
-    a second at most, its last state always.
+    its processing is over (COMPLETED, FAILED: then the stream ends with OK), it is
+    deleted (NOT_FOUND, as where there is none) or the caller leaves. What changes fast is
+    told a few times a second at most, its last state always. UNAVAILABLE in the middle
+    means that this instance stops: call again, the state of then comes first.
+    RESOURCE_EXHAUSTED when too much is being watched, at most 800 by one connection.
     """
 
 class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -226,9 +230,11 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_media_service_pb2.MediaResponse], _abc.AsyncIterator[_media_service_pb2.MediaResponse]]:
         """Tells what is known of one medium now, and again whenever that has changed, until
-        its processing is over (COMPLETED, FAILED, CANCELLED: then the stream ends with OK),
-        it is deleted (NOT_FOUND) or the caller leaves. What changes fast is told a few times
-        a second at most, its last state always.
+        its processing is over (COMPLETED, FAILED: then the stream ends with OK), it is
+        deleted (NOT_FOUND, as where there is none) or the caller leaves. What changes fast is
+        told a few times a second at most, its last state always. UNAVAILABLE in the middle
+        means that this instance stops: call again, the state of then comes first.
+        RESOURCE_EXHAUSTED when too much is being watched, at most 800 by one connection.
         """
 
 def add_MediaServiceServicer_to_server(servicer: MediaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from types import TracebackType
@@ -12,10 +13,12 @@ from media_proto import media_service_pb2 as pb
 from media_client._api import MediaApi
 from media_client._retrying import Retries
 from media_client._transport import UPLOAD_MEDIA_STREAM, AnswerT, Call, RequestT, Rpc, Transport
+from media_client.errors import DeadlineExceeded
 from media_client.testing._checks import check_arriving, checked
 from media_client.testing._service import InMemoryMedia
 
 _QUICK = Retries(first_pause=0.001)
+_LOOK_SECONDS = 0.005
 
 
 class FakeMediaClient(MediaApi):
@@ -71,6 +74,21 @@ class _InMemoryTransport:
             return answer
 
         return await self._service.receive(rpc.name, call, handle)
+
+    async def watch(
+        self, rpc: Rpc[RequestT, AnswerT], request: RequestT, call: Call
+    ) -> AsyncGenerator[AnswerT, None]:
+        seen: AnswerT | None = None
+        answer = await self.unary(rpc, request, call)
+        while True:
+            if answer != seen:
+                yield (seen := answer)
+            if not self._service.is_unfinished(answer):
+                return
+            if not call.remaining_seconds():
+                raise DeadlineExceeded(request_id=call.request_id)
+            await asyncio.sleep(_LOOK_SECONDS)
+            answer = self._service.handler(rpc.name)(request)
 
     async def stream(
         self, chunks: AsyncGenerator[pb.UploadChunk, None], call: Call

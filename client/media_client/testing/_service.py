@@ -108,6 +108,7 @@ class InMemoryMedia:
         handlers: dict[str, Callable[[Any], Any]] = {
             "UploadMedia": self.upload,
             "GetMedia": self._get,
+            "WatchMedia": self._look,
             "DeleteMedia": self._delete,
             "ProcessMedia": self._process,
             "GetSignedUrl": self._sign,
@@ -198,6 +199,14 @@ class InMemoryMedia:
             check_user(request.user_id)
             media_id = self._uploaded(request.user_id, request.idempotency_key)
         return self._found(media_id).media_response(self._clock())
+
+    def _look(self, request: pb.WatchMediaRequest) -> pb.MediaResponse:
+        return self._found(request.media_id).media_response(self._clock())
+
+    @staticmethod
+    def is_unfinished(answer: Any) -> bool:
+        """Whether who watches the medium in this answer goes on watching."""
+        return answer.status in (pb.PENDING, pb.PROCESSING)
 
     def _uploaded(self, user_id: str, idempotency_key: str) -> str:
         named = (user_id, idempotency_key)

@@ -53,6 +53,7 @@ def _answer(rpc: str) -> Message:
         "UploadMedia": pb.UploadMediaResponse(**shared),
         "UploadMediaStream": pb.UploadMediaResponse(**shared),
         "GetMedia": pb.MediaResponse(**shared, updated_at=NOON),
+        "WatchMedia": pb.MediaResponse(**shared, updated_at=NOON, status=pb.COMPLETED),
         "DeleteMedia": pb.DeleteMediaResponse(),
         "ProcessMedia": pb.ProcessMediaResponse(media_id=MEDIA_ID, status=pb.PENDING),
         "GetSignedUrl": pb.GetSignedUrlResponse(url="https://x/full?sig=1", expires_at=NOON),
@@ -179,6 +180,12 @@ class ScriptedService:
         async def serve(request: Any, context: Context) -> bytes:
             return await self._serve(name, request, context)
 
+        async def watch(request: Any, context: Context) -> None:
+            if last := await self._serve(name, request, context):
+                await context.write(last)
+
+        if name == "WatchMedia":
+            return grpc.unary_stream_rpc_method_handler(watch)
         if name == "UploadMediaStream":
             return grpc.stream_unary_rpc_method_handler(serve)
         return grpc.unary_unary_rpc_method_handler(serve)

@@ -267,6 +267,10 @@ class QueueFull(Limited):
     """Too many pictures are waiting to be worked on; try again later."""
 
 
+class TooManyWatchers(Limited):
+    """Too many media are being watched at once; try again in a moment, or ask now and then."""
+
+
 class Unavailable(MediaError):
     """The service can't do this right now; try again in a moment."""
 
@@ -283,6 +287,10 @@ class StorageUnavailable(Unavailable):
 
 class DecoderUnavailable(Unavailable):
     """Too many pictures are waiting to be decoded; try again in a moment."""
+
+
+class ServiceStopping(Unavailable):
+    """This instance of the service is about to stop; ask again, another one answers."""
 
 
 class RenditionNotReady(Unavailable):

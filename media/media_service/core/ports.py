@@ -5,8 +5,8 @@ Adapters raise the errors of `core.errors` and nothing of their vendor's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -363,3 +363,16 @@ class Cache(Protocol):
 
     async def drop(self, ids: Iterable[MediaId]) -> None:
         """Forget. Called before and after every change is committed."""
+
+
+class Changes(Protocol):
+    """Tells which media change, in whichever process."""
+
+    def follow(
+        self, *, on_change: Callable[[MediaId], None], on_gap: Callable[[bool], None]
+    ) -> AbstractContextManager[None]:
+        """Call `on_change` when a medium's row has changed, while the context lasts.
+
+        `on_gap(True)` is called when changes may be missed from now on, at once if that is so
+        already; `on_gap(False)` when none are missed any more.
+        """

@@ -19,6 +19,7 @@ from media_service.core.reading import Reading
 from media_service.core.scrubbing import Scrubbing
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
+from media_service.core.watching import Watching
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class MediaService:
 
     uploading: Uploading
     reading: Reading
+    watching: Watching
     signing: Signing
     deleting: Deleting
     processing: Processing

@@ -10,6 +10,7 @@ from typing import Any
 from fakes.clock import SettableClock
 from fakes.in_memory_blobs import InMemoryBlobs, InMemoryStaging
 from fakes.in_memory_cache import InMemoryCache
+from fakes.in_memory_changes import InMemoryChanges
 from fakes.in_memory_database import InMemoryDatabase
 from fakes.samples import a_declaration
 from fakes.scripted_codecs import ScriptedCodecs, picture
@@ -33,12 +34,14 @@ from media_service.core.scrubbing import Scrubbing
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
 from media_service.core.uploading import Uploading
+from media_service.core.watching import Watching, WatchingLimits
 
 BASE_URL = "https://cdn.example"
 GRACE = timedelta(hours=1)
 KEY = SigningKey("k1", b"a secret of the tests")
 LIMITS = DevelopingLimits(at_once=2)
 QUEUE_LIMITS = QueueLimits()
+WATCHING_LIMITS = WatchingLimits(at_once=20, pause_seconds=0.02, look_seconds=60)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class FakeService:
     blobs: InMemoryBlobs
     codecs: ScriptedCodecs
     cache: InMemoryCache
+    changes: InMemoryChanges
     clock: SettableClock
     developing: Developing
     signer: Signer
@@ -84,6 +88,7 @@ def fake_service(
     policies: Policies = DEFAULT_POLICIES,
     limits: DevelopingLimits = LIMITS,
     queue_limits: QueueLimits = QUEUE_LIMITS,
+    watching_limits: WatchingLimits = WATCHING_LIMITS,
     beside: FakeService | None = None,
     clock: SettableClock | None = None,
     cache: Cache | None = None,
@@ -99,6 +104,7 @@ def fake_service(
     in_memory, codecs, signer = InMemoryCache(), ScriptedCodecs(), Signer((KEY,))
     cache = cache or in_memory
     links = Links(BASE_URL, signer)
+    changes = InMemoryChanges()
     reading = Reading(database=database, cache=cache, clock=clock)
     deleting = Deleting(database=database, cache=cache, clock=clock)
     admitting = Admitting(queue=database.queue, limits=queue_limits)
@@ -131,6 +137,13 @@ def fake_service(
             clock=clock,
         ),
         reading=reading,
+        watching=Watching(
+            database=database,
+            reading=reading,
+            changes=changes,
+            clock=clock,
+            limits=watching_limits,
+        ),
         signing=Signing(reading=reading, links=links, clock=clock),
         deleting=deleting,
         processing=Processing(
@@ -175,6 +188,7 @@ def fake_service(
         blobs=blobs,
         codecs=codecs,
         cache=in_memory,
+        changes=changes,
         clock=clock,
         developing=developing,
         signer=signer,

@@ -17,12 +17,12 @@ from media_service.entrypoints.grpc_api.errors import STATUS, Context, abort, ab
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_QUIET = frozenset({"GetMedia", "BatchGetMedia", "GetSignedUrl"})
+_QUIET = frozenset({"GetMedia", "BatchGetMedia", "GetSignedUrl", "WatchMedia"})
 """Reads are counted, not logged, unless they fail."""
 
 _SECONDS = Histogram(
     "mediad_grpc_request_seconds",
-    "How long calls took, from the first of their bytes that were read to their answer",
+    "How long calls took, from the first of their bytes that were read to their (last) answer",
     ["method", "code"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )

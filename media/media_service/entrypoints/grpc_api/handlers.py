@@ -52,23 +52,25 @@ class MediaHandlers(grpc.GenericRpcHandler):
 def _handlers(servicer: MediaServicer, budget: ByteBudget) -> Mapping[str, Handler]:
     handlers: dict[str, Handler] = {}
     for method in SERVICE.methods:
-        if method.server_streaming:
-            continue
         behaviour = getattr(servicer, method.name)
         parse = _tolerant(GetMessageClass(method.input_type).FromString)
         is_streaming = method.client_streaming
         if method.name == "UploadMedia":
             behaviour, is_streaming = _within_budget(behaviour, budget), True
         call = GuardedCall(method.name, behaviour)
-        make = (
-            grpc.stream_unary_rpc_method_handler
-            if is_streaming
-            else (grpc.unary_unary_rpc_method_handler)
-        )
+        make = _maker(is_streaming, method.server_streaming)
         handlers[f"/{SERVICE.full_name}/{method.name}"] = make(
             call.run, request_deserializer=parse, response_serializer=_serialized
         )
     return handlers
+
+
+def _maker(is_streaming: bool, is_answering_often: bool) -> Callable[..., Handler]:
+    if is_answering_often:
+        return grpc.unary_stream_rpc_method_handler
+    if is_streaming:
+        return grpc.stream_unary_rpc_method_handler
+    return grpc.unary_unary_rpc_method_handler
 
 
 def _within_budget(upload: Behaviour, budget: ByteBudget) -> Behaviour:

@@ -101,14 +101,23 @@ async def serve_grpc(
     port = _listen(server, settings)
     await _tell(health_servicer, readiness)
     telling = asyncio.create_task(_keep_telling(health_servicer, readiness))
+    stopping = asyncio.create_task(_stop_watchers(service, readiness))
     await server.start()
     try:
         yield port
     finally:
-        telling.cancel()
-        await asyncio.wait({telling})
+        service.watching.stop()
+        for task in (telling, stopping):
+            task.cancel()
+        await asyncio.wait({telling, stopping})
         await health_servicer.enter_graceful_shutdown()
         await server.stop(settings.drain_seconds)
+
+
+async def _stop_watchers(service: MediaService, readiness: Readiness) -> None:
+    """Those who watch would go on for minutes: they are sent elsewhere as the end begins."""
+    await readiness.draining.wait()
+    service.watching.stop()
 
 
 async def _keep_telling(servicer: health.aio.HealthServicer, readiness: Readiness) -> None:

@@ -1,8 +1,9 @@
-"""The eight RPCs: messages in, the core's doings, messages out. Errors are raised, not handled."""
+"""The RPCs: messages in, the core's doings, messages out. Errors are raised, not handled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 
 from media_proto import media_service_pb2 as pb
 
@@ -16,6 +17,7 @@ from media_service.entrypoints.grpc_api.answers import MediaAnswers
 from media_service.entrypoints.grpc_api.chunks import ChunkReader, RequestStream, sliced
 from media_service.entrypoints.grpc_api.errors import Context
 from media_service.entrypoints.grpc_api.measuring import measured_upload
+from media_service.entrypoints.grpc_api.watchers import Watchers
 
 
 class MediaServicer:
@@ -24,6 +26,7 @@ class MediaServicer:
     def __init__(self, service: MediaService) -> None:
         self._service = service
         self._answers = MediaAnswers(service.links, clock=service.clock)
+        self._watchers = Watchers()
 
     async def UploadMedia(
         self, request: pb.UploadMediaRequest, context: Context
@@ -112,6 +115,14 @@ class MediaServicer:
             failed_ids=list(failed),
             failures=[_failure(text, error) for text, error in failed.items()],
         )
+
+    async def WatchMedia(self, request: pb.WatchMediaRequest, context: Context) -> None:
+        """Tell what is known of one medium, again and again until its work is over."""
+        media_id = parse_media_id(request.media_id)
+        with self._watchers.joined(context.peer()):
+            async with aclosing(self._service.watching.watch(media_id)) as told:
+                async for media in told:
+                    await context.write(self._answers.encoded(media))
 
 
 def _checked_batch(ids: Iterable[str]) -> list[str]:

@@ -35,18 +35,21 @@ class TracedCalls(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if not handler or not method.startswith(_OURS):
             return handler
-        is_stream = bool(handler.request_streaming)
-        behaviour: Any = handler.stream_unary if is_stream else handler.unary_unary
-        make = (
-            grpc.stream_unary_rpc_method_handler
-            if is_stream
-            else grpc.unary_unary_rpc_method_handler
-        )
+        make, behaviour = _shape_of(handler)
         return make(
             _around(behaviour, method.removeprefix("/")),
             handler.request_deserializer,
             handler.response_serializer,
         )
+
+
+def _shape_of(handler: Any) -> tuple[Callable[..., Handler], Callable[..., Any]]:
+    """What makes handlers like this one, and what it does."""
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler, handler.unary_stream
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler, handler.stream_unary
+    return grpc.unary_unary_rpc_method_handler, handler.unary_unary
 
 
 def _around(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:

@@ -1,10 +1,10 @@
-"""Tells this process which media other processes changed, so that its own cache stays right."""
+"""Tells this process which media changed: its own cache and those who watch hear of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,47 @@ _RETRY_SECONDS = 0.5
 _ASK_SECONDS = 10
 _ANSWER_SECONDS = 5
 log = structlog.get_logger()
+
+
+class PostgresChanges:
+    """Keeps `core.ports.Changes`: one connection listens, however many follow."""
+
+    def __init__(self) -> None:
+        self._followers: list[tuple[Callable[[MediaId], None], Callable[[bool], None]]] = []
+        self._is_gap = True
+
+    @contextmanager
+    def follow(
+        self, *, on_change: Callable[[MediaId], None], on_gap: Callable[[bool], None]
+    ) -> Iterator[None]:
+        """Call these while the context lasts; see `follow_changes`."""
+        follower = (on_change, on_gap)
+        self._followers.append(follower)
+        if self._is_gap:
+            on_gap(True)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
+
+    def tell(self, media_id: MediaId) -> None:
+        """Tell all who follow of a change."""
+        for on_change, _ in tuple(self._followers):
+            on_change(media_id)
+
+    def tell_gap(self, is_gap: bool) -> None:
+        """Tell all who follow that a gap begins or ends."""
+        self._is_gap = is_gap
+        for _, on_gap in tuple(self._followers):
+            on_gap(is_gap)
+
+
+@asynccontextmanager
+async def open_changes(url: str) -> AsyncIterator[PostgresChanges]:
+    """Listen while the context lasts."""
+    changes = PostgresChanges()
+    async with follow_changes(url, on_change=changes.tell, on_gap=changes.tell_gap):
+        yield changes
 
 
 @asynccontextmanager
