@@ -168,7 +168,7 @@ def _spawn(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid())],
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
@@ -178,7 +178,7 @@ def _spawn(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """As little as an interpreter needs to find the same modules."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)

@@ -12,6 +12,9 @@ import ctypes
 import os
 import resource
 import signal
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +34,16 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 _CAPABILITIES_VERSION = 0x2008_0522
 _SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446
+_SYS_LANDLOCK_ADD_RULE, _LANDLOCK_PATH_BENEATH = 445, 1
 _LANDLOCK_VERSION = 1
+_EXECUTE, _WRITE, _READ, _LIST, _REMOVE_FILE, _MAKE_FILE, _TRUNCATE = (
+    1 << place for place in (0, 1, 2, 3, 5, 8, 14)
+)
+_OF_FILES: Final = _EXECUTE | _WRITE | _READ | _TRUNCATE
+READ: Final = _READ
+READ_AND_EXECUTE: Final = _READ | _EXECUTE
+USE_FOLDER: Final = _READ | _WRITE | _LIST | _MAKE_FILE | _REMOVE_FILE | _TRUNCATE
+"""To make, write, read, rename and remove files in it."""
 # The rights each version of Landlock (index = version) can take away.
 _FILE_RIGHTS: Final = (0, 13, 14, 15, 15, 16)
 _TCP_SINCE, _SCOPES_SINCE = 4, 6
@@ -39,6 +51,31 @@ _BIND_AND_CONNECT = 0b11
 _SIGNALS_AND_ABSTRACT_SOCKETS = 0b11
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a process may use; `memory_bytes` beyond what it has when it is confined."""
+
+    niceness: int = NICENESS
+    memory_bytes: int = MEMORY_BYTES
+    file_bytes: int = FILE_BYTES
+
+
+CELL_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A file or a folder, open, that may be used in some ways; with all that lies beneath."""
+
+    descriptor: int
+    rights: int
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
 class _Ruleset(ctypes.Structure):
@@ -56,11 +93,13 @@ def die_with_parent(parent: int) -> None:
         os._exit(0)
 
 
-def confine(parent: int) -> list[str]:
+def confine(
+    parent: int, *, limits: Limits = CELL_LIMITS, allowed: Sequence[Allowed] = ()
+) -> list[str]:
     """Give up what decoding doesn't need; the names of what took hold."""
-    os.nice(NICENESS)
+    os.nice(limits.niceness)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
-    _limit_resources()
+    _limit_resources(limits)
     active = ["rlimits"]
     is_root = os.geteuid() == 0
     # Landlock knows TCP only; without network devices there is no UDP either.
@@ -74,7 +113,7 @@ def confine(parent: int) -> list[str]:
     die_with_parent(parent)  # changing user has made the kernel forget it
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         active.append("no-new-privileges")
-    version = _landlock()
+    version = _landlock(allowed)
     if version:
         active.append(f"landlock-{version}")
     return active
@@ -94,8 +133,8 @@ def _drop_capabilities() -> None:
     _libc.capset(header, (ctypes.c_uint32 * 6)())
 
 
-def _landlock() -> int:
-    """Deny every path, TCP port and foreign process; the version used, 0 where there is none."""
+def _landlock(allowed: Sequence[Allowed]) -> int:
+    """Deny every other path, TCP port and foreign process; the version used, 0 if there is none."""
     version = _libc.syscall(
         _SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_LANDLOCK_VERSION)
     )
@@ -117,10 +156,25 @@ def _landlock() -> int:
     if ruleset < 0:
         return 0
     try:
+        for one in allowed:
+            _allow(ruleset, one, handled=rules.handled_access_fs)
         denied = _libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)) == 0
     finally:
         os.close(ruleset)
     return int(version) if denied else 0
+
+
+def _allow(ruleset: int, allowed: Allowed, *, handled: int) -> None:
+    is_folder = stat.S_ISDIR(os.fstat(allowed.descriptor).st_mode)
+    rights = allowed.rights & handled & (~0 if is_folder else _OF_FILES)
+    rule = _PathBeneath(rights, allowed.descriptor)
+    _libc.syscall(
+        _SYS_LANDLOCK_ADD_RULE,
+        ruleset,
+        _LANDLOCK_PATH_BENEATH,
+        ctypes.byref(rule),
+        ctypes.c_uint32(0),
+    )
 
 
 def _is_single_threaded() -> bool:
@@ -129,13 +183,13 @@ def _is_single_threaded() -> bool:
     return True
 
 
-def _limit_resources() -> None:
+def _limit_resources(limits: Limits) -> None:
     """Bound memory, open files and what is written."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     address_space = pages * resource.getpagesize()
     for kind, most in (
-        (resource.RLIMIT_AS, address_space + MEMORY_BYTES),
-        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_AS, address_space + limits.memory_bytes),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
