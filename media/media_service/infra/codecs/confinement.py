@@ -198,10 +198,13 @@ def _limit_resources(limits: Limits) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def allow_cpu(seconds: float) -> None:
-    """Be killed by SIGXCPU once this much more processor time is used."""
+def allow_cpu(seconds: float, *, is_final: bool = False) -> None:
+    """Be killed by SIGXCPU once this much more processor time is used.
+
+    `is_final`: by SIGKILL, which no program can catch, and without any more time ever after.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime + seconds) + 1
     soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, soft if is_final else hard))

@@ -81,7 +81,7 @@ def launch(order: Order) -> None:
     )
     confine(order.parent, limits=limits, allowed=allowed)
     deny_processes_and_sockets()
-    allow_cpu(order.cpu_seconds)
+    allow_cpu(order.cpu_seconds, is_final=True)
     # By descriptor: nobody may not be allowed into the folders that lead to it.
     os.execve(program, [order.program, *order.arguments], _ENVIRONMENT)  # noqa: S606 - the point
 

@@ -1,0 +1,73 @@
+"""What a film is, as far as making others of it is concerned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from media_service.core.errors import BrokenFile
+from media_service.core.renditions import MAX_SIDE
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+_MOST: Final[Mapping[str, float]] = {
+    "width": MAX_SIDE,
+    "height": MAX_SIDE,
+    "stream": 63,
+    "audio_stream": 63,
+    "channels": 64,
+    "sample_rate": 768_000,
+    "audio_bit_rate": 1e10,
+    "bit_rate": 1e11,
+    "frame_rate": 1000,
+    "seconds": 1e6,
+    "level": 255,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """A film's streams; `width` and `height` are as people see it: upright, of square pixels.
+
+    `transfer`, `primaries` and `matrix` are the numbers of ISO/IEC 23091-2, 2 where it doesn't
+    say. `is_plain`: pixels are square, no picture is mirrored. `audio_stream` is -1 without sound.
+    """
+
+    demuxer: str
+    seconds: float
+    bit_rate: int = 0
+    stream: int = 0
+    codec: str
+    profile: str = ""
+    level: int = 0
+    pixel_format: str = "yuv420p"
+    width: int
+    height: int
+    is_plain: bool = True
+    frame_rate: float = 30.0
+    transfer: int = 2
+    primaries: int = 2
+    matrix: int = 2
+    audio_stream: int = -1
+    audio_codec: str = ""
+    audio_profile: str = ""
+    audio_bit_rate: int = 0
+    channels: int = 0
+    sample_rate: int = 0
+
+    @classmethod
+    def told(cls, answer: Mapping[str, Any]) -> Self:
+        """What a cell told, checked as anyone else's. Raises BrokenFile for what can't be."""
+        film: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            value = answer.get(field.name)
+            if type(value).__name__ != field.type:
+                raise BrokenFile
+            film[field.name] = value
+        if any(not -1 <= film[name] <= most for name, most in _MOST.items()):
+            raise BrokenFile
+        if min(film["width"], film["height"], film["frame_rate"], film["seconds"]) <= 0:
+            raise BrokenFile
+        return cls(**film)

@@ -1,0 +1,147 @@
+"""What the tests of films share: a room to make them in, and how to look at what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from media_service.core.codec_ports import OnProgress, no_progress
+from media_service.core.formats import Format
+from media_service.core.recipes import (
+    Encoding,
+    FilmRecipe,
+    PictureRecipe,
+    Recipe,
+    Shape,
+    StreamPart,
+    StreamRecipe,
+)
+from media_service.infra.codecs.ffmpeg import Ffmpeg
+from media_service.infra.codecs.film_facts import film_facts
+from media_service.infra.codecs.film_making import FilmMaker
+from media_service.infra.codecs.film_description import Film
+
+FULL = FilmRecipe(short_side=720, frame_rate=60)
+PREVIEW = PictureRecipe(
+    shape=Shape.FIT, width=320, height=320, quality=60, encoding=Encoding.WEBP, animated=True
+)
+
+
+def stream_of(*rungs: int) -> list[StreamRecipe]:
+    """All parts of a stream."""
+    parts = [(StreamPart.MASTER, 0)]
+    for rung in rungs:
+        parts += [(StreamPart.PLAYLIST, rung), (StreamPart.SEGMENTS, rung)]
+    return [
+        StreamRecipe(part=part, short_side=rung, rungs=rungs, frame_rate=60) for part, rung in parts
+    ]
+
+
+class CuttingRoom:
+    """Puts films into files, and what is made of them into others."""
+
+    def __init__(self, ffmpeg: Ffmpeg, folder: Path) -> None:
+        self.ffmpeg, self.folder = ffmpeg, folder
+        self.source = folder / "source"
+
+    async def make(
+        self,
+        content: bytes,
+        *recipes: Recipe,
+        format: Format = Format.MP4,
+        on_progress: OnProgress = no_progress,
+    ) -> list[bytes]:
+        self.source.write_bytes(content)
+        targets = [(recipe, self.folder / str(i)) for i, recipe in enumerate(recipes)]
+        maker = FilmMaker(self.ffmpeg, look)
+        self.sizes = await maker.develop(
+            self.source, format=format, targets=targets, on_progress=on_progress
+        )
+        return [path.read_bytes() for _, path in targets]
+
+    async def film(
+        self, content: bytes, recipe: FilmRecipe = FULL, *, format: Format = Format.MP4
+    ) -> Made:
+        (content,) = await self.make(content, recipe, format=format)
+        made = shown(content)
+        assert self.sizes == [made.size]
+        return made
+
+
+async def look(source: Path, format: Format) -> Film:
+    """What a cell would tell."""
+    opened = os.open(source, os.O_RDONLY)
+    try:
+        return Film.told(film_facts(opened, format=format))
+    finally:
+        os.close(opened)
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A film, every frame of it decoded."""
+
+    content: bytes
+    size: tuple[int, int]
+    pixel_format: str
+    video: str
+    audio: str
+    tags: dict[str, str]
+    times: list[float]
+    seconds: float
+    first: npt.NDArray[np.uint8]
+    streams: int
+    colours: tuple[int, int, int]
+    profile: str
+
+    def corner(self, *, bottom_right: bool = False) -> tuple[int, ...]:
+        height, width, _ = self.first.shape
+        at = (height - height // 10, width - width // 10)
+        y, x = at if bottom_right else (height // 10, width // 10)
+        return tuple(int(value) for value in self.first[y, x])
+
+
+def shown(content: bytes) -> Made:
+    """The film as a player shows it: upright."""
+    with av.open(io.BytesIO(content)) as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+        first = frames[0]
+        turned = np.rot90(first.to_ndarray(format="rgb24"), k=round(first.rotation / 90))
+        audio = container.streams.audio
+        told: list[Any] = [container, *container.streams]
+        context = stream.codec_context
+        return Made(
+            content=content,
+            size=(turned.shape[1], turned.shape[0]),
+            pixel_format=first.format.name,
+            video=context.name,
+            audio=audio[0].codec_context.name if audio else "",
+            tags={key: value for one in told for key, value in one.metadata.items()},
+            times=[float(frame.time or 0) for frame in frames],
+            seconds=(container.duration or 0) / av.time_base,
+            first=turned,
+            streams=len(container.streams),
+            colours=(context.color_primaries, context.color_trc, context.colorspace),
+            profile=str(context.profile),
+        )
+
+
+def order_of_boxes(content: bytes) -> list[bytes]:
+    """The types of an MP4's outermost boxes."""
+    at, types = 0, []
+    while at + 8 <= len(content):
+        types.append(content[at + 4 : at + 8])
+        at += int.from_bytes(content[at : at + 4], "big") or len(content)
+    return types
+
+
+def is_near(colour: Sequence[int], wanted: Sequence[int], *, by: int = 45) -> bool:
+    return all(abs(a - b) <= by for a, b in zip(colour, wanted, strict=True))

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+from contract.cutting_room import (
+    FULL,
+    PREVIEW,
+    CuttingRoom,
+    is_near,
+    order_of_boxes,
+    shown,
+)
+from fakes.films import (
+    BLUE,
+    CANARIES,
+    RED,
+    film,
+    film_of_several_streams,
+    phone_film,
+)
+from media_service.core.errors import BrokenFile
+from media_service.core.formats import Format
+from media_service.core.recipes import FilmRecipe
+from media_service.infra.codecs.ffmpeg import Ffmpeg
+from PIL import Image
+
+SMALL = FilmRecipe(short_side=90, frame_rate=60)
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[CuttingRoom]:
+    ffmpeg = Ffmpeg(path=Path(imageio_ffmpeg.get_ffmpeg_exe()), version="")
+    yield CuttingRoom(ffmpeg, tmp_path)
+    assert not list(tmp_path.glob("job-*"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "audio"),
+    [
+        ("h264", "mkv", "mp3"),
+        ("hevc", "mov", "aac"),
+        ("vp8", "webm", "vorbis"),
+        ("vp9", "webm", "opus"),
+        ("av1", "mp4", "aac"),
+        ("h264", "mov", "pcm"),
+    ],
+)
+async def test_every_codec_comes_out_playing_everywhere(
+    room: CuttingRoom, codec: str, container: str, audio: str
+) -> None:
+    source = film(codec=codec, container=container, audio=audio)
+
+    made = await room.film(source, format=Format[container.upper()])
+
+    assert (made.video, made.audio, made.pixel_format) == ("h264", "aac", "yuv420p")
+    assert made.size == (320, 180)
+    assert len(made.times) == 25
+    assert made.seconds == pytest.approx(1.0, abs=0.1)
+    assert order_of_boxes(made.content)[:2] == [b"ftyp", b"moov"]
+    assert is_near(made.corner(), RED)
+    assert is_near(made.corner(bottom_right=True), BLUE)
+
+
+async def test_what_plays_everywhere_is_only_put_in_another_container(room: CuttingRoom) -> None:
+    source = film(container="mov", rotation=90)
+
+    made = await room.film(source, SMALL, format=Format.MOV)
+
+    assert made.size == (320, 180)  # not 160x90: its pictures are as they were
+    assert is_near(made.corner(), RED)
+    assert order_of_boxes(made.content)[:2] == [b"ftyp", b"moov"]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+async def test_a_film_comes_out_upright(room: CuttingRoom, rotation: int) -> None:
+    made = await room.film(
+        film(codec="hevc", container="mov", rotation=rotation), format=Format.MOV
+    )
+
+    assert made.size == (320, 180)
+    assert is_near(made.corner(), RED)
+    assert is_near(made.corner(bottom_right=True), BLUE)
+
+
+async def test_a_film_is_scaled_down_to_even_sides(room: CuttingRoom) -> None:
+    made = await room.film(film(codec="hevc", size=(180, 320)), SMALL)
+
+    assert made.size == (90, 160)
+
+
+async def test_odd_sides_become_even(room: CuttingRoom) -> None:
+    made = await room.film(film(size=(321, 181), container="mkv"), format=Format.MKV)
+
+    assert made.size == (320, 180)
+    assert made.pixel_format == "yuv420p"
+
+
+async def test_pixels_come_out_square(room: CuttingRoom) -> None:
+    made = await room.film(film(size=(160, 180), sample_aspect="2/1"))
+
+    assert made.size == (320, 180)
+
+
+async def test_a_film_without_sound_has_none(room: CuttingRoom) -> None:
+    made = await room.film(film(codec="vp9", container="webm", audio=""), format=Format.WEBM)
+
+    assert (made.audio, made.streams) == ("", 1)
+
+
+async def test_a_silent_recipe_leaves_the_sound_out(room: CuttingRoom) -> None:
+    made = await room.film(film(), FilmRecipe(short_side=720, frame_rate=60, silent=True))
+
+    assert (made.audio, made.streams) == ("", 1)
+
+
+async def test_of_several_streams_the_default_ones_are_taken(room: CuttingRoom) -> None:
+    made = await room.film(film_of_several_streams(), format=Format.MKV)
+
+    assert made.size == (160, 90)
+    assert made.streams == 2
+
+
+async def test_frames_that_come_unevenly_keep_their_times(room: CuttingRoom) -> None:
+    source = film(codec="hevc", container="mkv", seconds=2, is_of_variable_rate=True)
+
+    made = await room.film(source, format=Format.MKV)
+
+    assert made.times == pytest.approx(shown(source).times, abs=0.002)
+
+
+async def test_more_frames_than_wanted_are_thinned_out(room: CuttingRoom) -> None:
+    made = await room.film(film(rate="120"), FilmRecipe(short_side=720, frame_rate=30))
+
+    assert len(made.times) == 30
+    assert made.seconds == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("hdr", ["pq", "hlg"])
+async def test_hdr_becomes_what_every_screen_shows(room: CuttingRoom, hdr: str) -> None:
+    plain = shown(film(codec="hevc", audio=""))
+
+    made = await room.film(film(codec="hevc", hdr=hdr, audio=""))
+
+    assert made.colours == (1, 1, 1)
+    assert made.pixel_format == "yuv420p"
+    assert abs(float(made.first.mean()) - float(plain.first.mean())) < 25
+    assert is_near(made.corner(), RED, by=70)
+
+
+async def test_nothing_tells_where_or_by_what_it_was_made(room: CuttingRoom) -> None:
+    remuxed = await room.film(phone_film(), format=Format.MOV)
+    transcoded = await room.film(
+        phone_film(), FilmRecipe(short_side=90, frame_rate=10), format=Format.MOV
+    )
+
+    for made in (remuxed, transcoded):
+        assert not [canary for canary in CANARIES if canary in made.content]
+        assert not set(made.tags) - {
+            "major_brand",
+            "minor_version",
+            "compatible_brands",
+            "language",
+            "handler_name",
+            "vendor_id",
+            "encoder",
+        }
+        assert b"x264 - core" not in made.content
+
+
+async def test_a_preview_moves(room: CuttingRoom) -> None:
+    (content,) = await room.make(film(seconds=2.0), PREVIEW)
+
+    picture = Image.open(io.BytesIO(content))
+    assert (picture.format, picture.size, room.sizes) == ("WEBP", (320, 180), [(320, 180)])
+    assert 12 <= getattr(picture, "n_frames", 1) <= 24
+
+
+async def test_progress_is_told_up_to_the_end(room: CuttingRoom) -> None:
+    told: list[float] = []
+
+    await room.make(film(seconds=3, codec="hevc"), FULL, PREVIEW, on_progress=told.append)
+
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert all(0 <= done <= 1 for done in told)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+async def test_a_film_that_was_cut_off_is_refused(room: CuttingRoom, codec: str) -> None:
+    whole = film(codec=codec, seconds=3, container="mkv")
+
+    with pytest.raises(BrokenFile):
+        await room.film(whole[: len(whole) // 2], format=Format.MKV)
