@@ -20,6 +20,13 @@ SAFETY = {
     "cross-origin-resource-policy": "cross-origin",
 }
 
+READABLE = {
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": (
+        "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After, X-Request-Id"
+    ),
+}
+
 
 @pytest.fixture
 def fake() -> FakeService:
@@ -76,7 +83,7 @@ async def test_a_rendition_is_delivered_with_all_that_is_said_of_it(
     assert answer.content == content
     assert headers.pop("etag").strip('"')
     assert len(headers.pop("x-request-id")) == 32
-    assert headers == SAFETY | {
+    assert headers == SAFETY | READABLE | {
         "content-type": "image/jpeg",
         "content-length": str(len(content)),
         "accept-ranges": "bytes",
@@ -153,7 +160,7 @@ async def test_a_reader_who_has_it_is_sent_nothing(
         assert answer.status_code == 304
         assert answer.content == b""
         assert "content-length" not in answer.headers
-        for name in ("etag", "cache-control", *SAFETY):
+        for name in ("etag", "cache-control", *SAFETY, *READABLE):
             assert answer.headers[name] == first.headers[name]
 
 

@@ -1,6 +1,6 @@
 """The HTTP API as one ASGI app: delivery on a path of its own, and everything else.
 
-GET|HEAD /media/{media_id}/{rendition}    the bytes
+GET|HEAD /media/{media_id}/{rendition}    the bytes; OPTIONS for pages of other origins
 GET|HEAD /healthz                         alive
 GET|HEAD /readyz                          can serve; says which backend is not ready
 GET|HEAD /metrics                         for Prometheus
@@ -18,7 +18,11 @@ from structlog.contextvars import bound_contextvars
 from media_service.core.readiness import Readiness
 from media_service.core.service import MediaService
 from media_service.entrypoints.http_api.cycles import BLOCKS
-from media_service.entrypoints.http_api.delivery import DeliveryRoute
+from media_service.entrypoints.http_api.delivery import (
+    DeliveryRoute,
+    answer_preflight,
+    is_preflight,
+)
 from media_service.entrypoints.http_api.errors import METHOD_NOT_ALLOWED, Refused
 from media_service.entrypoints.http_api.exchange import REQUEST_ID, Exchange
 from media_service.entrypoints.http_api.metrics import METRICS, TellMetrics, own_metrics
@@ -79,13 +83,14 @@ class HttpApp:
             return
         begun = perf_counter()
         headers = dict(scope["headers"])  # of a header that comes twice, the last one counts
+        is_delivery = scope["raw_path"].startswith(PREFIX)
         exchange = Exchange(
             send,
             request_id=headers.get(REQUEST_ID),
             is_last=self._is_draining(),
+            is_readable=is_delivery,
             takes_blocks=BLOCKS in scope.get("extensions", ()),
         )
-        is_delivery = scope["raw_path"].startswith(PREFIX)
         route = _DELIVERY if is_delivery else _route(scope["path"])
         METRICS.begin()
         try:
@@ -93,6 +98,8 @@ class HttpApp:
                 await self._operate(scope, receive, exchange)
             elif scope["method"] in READ_METHODS:
                 await self._delivery.answer(scope, receive, exchange=exchange, headers=headers)
+            elif is_preflight(scope["method"], headers):
+                await answer_preflight(exchange)
             else:
                 raise refusal(scope, Refused(METHOD_NOT_ALLOWED))
         except Exception as error:  # noqa: BLE001 - the last resort: logged and answered

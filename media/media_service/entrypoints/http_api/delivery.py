@@ -24,7 +24,13 @@ from media_service.entrypoints.http_api.entities import (
 )
 from media_service.entrypoints.http_api.errors import Refused, range_not_satisfiable
 from media_service.entrypoints.http_api.exchange import Exchange
-from media_service.entrypoints.http_api.headers import SAFETY, block, content_length
+from media_service.entrypoints.http_api.headers import (
+    PREFLIGHT,
+    READABLE,
+    SAFETY,
+    block,
+    content_length,
+)
 from media_service.entrypoints.http_api.ranges import (
     ByteRange,
     RangeNotSatisfiable,
@@ -32,13 +38,16 @@ from media_service.entrypoints.http_api.ranges import (
 )
 from media_service.entrypoints.http_api.targets import parse_target
 
-_OK, _PARTIAL, _FOUND, _NOT_MODIFIED = (
+_OK, _NO_CONTENT, _PARTIAL, _FOUND, _NOT_MODIFIED = (
     int(HTTPStatus.OK),
+    int(HTTPStatus.NO_CONTENT),
     int(HTTPStatus.PARTIAL_CONTENT),
     int(HTTPStatus.FOUND),
     int(HTTPStatus.NOT_MODIFIED),
 )
-_REDIRECTION = block(SAFETY, body_bytes=0)
+_REDIRECTION = block((*SAFETY, *READABLE), body_bytes=0)
+_PREFLIGHT = block((*SAFETY, *PREFLIGHT))
+_PREFLIGHT_METHOD = b"access-control-request-method"
 _WATCHED_BYTES = 256 * 1024
 """Above this a body goes out in several pieces, and it pays to notice a reader who leaves."""
 
@@ -122,6 +131,17 @@ class DeliveryRoute:
                 await _send_pieces(opened, part, exchange)
             else:
                 await _send_watching(opened, part, exchange, receive)
+
+
+def is_preflight(method: str, headers: RequestHeaders) -> bool:
+    """Whether a browser asks what a page of another origin may send here."""
+    return method == "OPTIONS" and _PREFLIGHT_METHOD in headers
+
+
+async def answer_preflight(exchange: Exchange) -> None:
+    """Tell what may be sent, whether or not there is anything under the URL."""
+    exchange.start(_NO_CONTENT, _PREFLIGHT)
+    await exchange.body()
 
 
 def _part_asked_for(headers: RequestHeaders, entity: Entity) -> ByteRange | None:

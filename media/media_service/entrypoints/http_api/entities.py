@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from media_service.core.delivering import Delivery, Elsewhere
 from media_service.core.media import Visibility
-from media_service.entrypoints.http_api.headers import SAFETY, Block, Header, block
+from media_service.entrypoints.http_api.headers import READABLE, SAFETY, Block, Header, block
 
 _YEAR_SECONDS = 31_536_000
 _REVALIDATED_SECONDS = 60
@@ -33,6 +33,7 @@ _EXTENSIONS = {
     "audio/mp4": ".m4a",
     "audio/ogg": ".ogg",
     "application/pdf": ".pdf",
+    "application/json": ".json",
 }
 _TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 _INERT = re.compile(r"(?:image|video|audio)/[a-z0-9.-]+")
@@ -79,6 +80,7 @@ def _describe(
         (b"accept-ranges", b"bytes"),
         (b"content-disposition", content_disposition(content_type, filename).encode("ascii")),
         *SAFETY,
+        *READABLE,
         *((caching,) if caching else ()),
     )
     return Entity(etag, size_bytes, block(headers, body_bytes=size_bytes), block(headers))

@@ -14,6 +14,7 @@ from media_service.entrypoints.http_api.headers import (
     CLOSE,
     JSON,
     NO_STORE,
+    READABLE,
     SAFETY,
     Block,
     Header,
@@ -25,6 +26,7 @@ from media_service.entrypoints.http_api.metrics import METRICS
 REQUEST_ID = b"x-request-id"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _ALWAYS = block((*SAFETY, NO_STORE))
+_ALWAYS_READABLE = block((*SAFETY, *READABLE, NO_STORE))
 _LOGGED_QUIETLY = frozenset({Kind.FORBIDDEN})
 
 log = structlog.get_logger()
@@ -35,11 +37,13 @@ class Exchange:
 
     The head waits for the first piece of the body. `status` is 0 until then; after that a fault
     can only cut the connection: by returning without the rest, which servers take for just that.
+    `is_readable`: pages of other origins learn what went wrong, too.
     """
 
     __slots__ = (
         "_head",
         "_is_last",
+        "_is_readable",
         "_send",
         "_takes_blocks",
         "body_bytes",
@@ -54,9 +58,11 @@ class Exchange:
         *,
         request_id: bytes | None,
         is_last: bool = False,
+        is_readable: bool = False,
         takes_blocks: bool = False,
     ) -> None:
         self._send = send
+        self._is_readable = is_readable
         self._is_last = is_last
         self._takes_blocks = takes_blocks
         self._head: Message | None = None
@@ -105,7 +111,8 @@ class Exchange:
             return
         content = encode(problem.code, problem.message)
         length = content_length(len(content))
-        self.start(problem.status, _ALWAYS, JSON, length, *problem.headers)
+        always = _ALWAYS_READABLE if self._is_readable else _ALWAYS
+        self.start(problem.status, always, JSON, length, *problem.headers)
         await self.body(content)
 
     def _log(self, error: Exception, problem: Problem, route: str) -> None:

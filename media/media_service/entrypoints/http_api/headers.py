@@ -15,6 +15,26 @@ SAFETY: tuple[Header, ...] = (
 )
 """On every answer: whatever a browser is given, it neither guesses its type nor runs it."""
 
+READABLE: tuple[Header, ...] = (
+    (b"access-control-allow-origin", b"*"),
+    (
+        b"access-control-expose-headers",
+        b"Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After, X-Request-Id",
+    ),
+)
+"""On every answer of delivery: pages of any origin may read it (CORS).
+
+Never with credentials: a URL alone is what opens it, so a page reads what it could link to. The
+same whatever the origin, so that caches keep one answer for all.
+"""
+PREFLIGHT: tuple[Header, ...] = (
+    *READABLE,
+    (b"access-control-allow-methods", b"GET, HEAD"),
+    (b"access-control-allow-headers", b"Range, If-Range, If-None-Match, X-Request-Id"),
+    (b"access-control-max-age", b"86400"),
+)
+"""What a browser is told that asks before a request of another origin; the same for any URL."""
+
 NO_STORE: Header = (b"cache-control", b"no-store")
 CLOSE: Header = (b"connection", b"close")
 JSON: Header = (b"content-type", b"application/json")
