@@ -205,10 +205,6 @@ class TooLong(Broken):
     """The recording plays longer than its purpose allows."""
 
 
-class UnsafeArchive(Broken):
-    """The archive would unpack to too much, to too many files, or outside its folder."""
-
-
 class TooManyPixels(Broken):
     """The picture is larger than 50 megapixels a frame, 16384 a side or 250 megapixels in all."""
 
@@ -231,6 +227,10 @@ class MessageTooLarge(TooLarge):
 
 class UnsupportedType(Unsupported):
     """The file is of no type that this purpose takes; /capabilities lists those that are."""
+
+
+class UnsafeArchive(Unsupported):
+    """The archive would unpack to too much, to too many files, or outside its folder."""
 
 
 class UnsupportedCodec(Unsupported):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,11 @@ from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
 from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.documents import (
+    DOCUMENT_CELL,
+    DOCUMENT_TIME_LIMITS,
+    DocumentCodecs,
+)
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.codecs.kinds import CodecsByKind
 from media_service.infra.memory.cache import InProcessCache
@@ -104,8 +109,10 @@ async def open_media_service(
         enter = stack.enter_async_context
         name = f"mediad-{secrets.token_hex(6)}"
         cells = Cells(size=settings.cells)
+        papers = Cells(DOCUMENT_CELL, size=1, time_limits=DOCUMENT_TIME_LIMITS)
         if is_decoding:
             await enter(cells)
+            await enter(papers)
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
         pool = open_database(
@@ -124,7 +131,8 @@ async def open_media_service(
         changes = await enter(open_changes(database_url))
         cache, helpful = await _open_cache(stack, settings, changes)
         pictures = ImageCodecs(cells)
-        codecs = CodecsByKind({MediaType.IMAGE: pictures})
+        documents = DocumentCodecs(papers)
+        codecs = CodecsByKind({MediaType.IMAGE: pictures, MediaType.DOCUMENT: documents})
         codecs = tracing.steps(codecs, inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))
         policies = read_policies(settings.policies_file)
@@ -210,15 +218,15 @@ async def open_media_service(
             connection_name=name,
             checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             helpful=helpful,
-            decoders=lambda: _decoders(pictures, cells),
+            decoders=lambda: _decoders([pictures, documents], cells),
         )
 
 
-def _decoders(pictures: ImageCodecs, cells: Cells) -> Mapping[str, object]:
+def _decoders(kinds: Sequence[ImageCodecs | DocumentCodecs], cells: Cells) -> Mapping[str, object]:
     """What is decoded, by which versions, and how cells are confined."""
     return {
-        "formats": sorted(pictures.formats()),
-        "versions": pictures.versions(),
+        "formats": sorted(format for codecs in kinds for format in codecs.formats()),
+        "versions": {name: v for codecs in kinds for name, v in codecs.versions().items()},
         "sandbox": list(cells.sandbox()),
     }
 

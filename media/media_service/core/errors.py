@@ -157,10 +157,6 @@ class TooLong(Broken):
     """The recording plays longer than its purpose allows."""
 
 
-class UnsafeArchive(Broken):
-    """The archive would unpack to too much, to too many files, or outside its folder."""
-
-
 class TooManyPixels(Broken):
     """The picture is larger than 50 megapixels a frame, 16384 a side or 250 megapixels in all."""
 
@@ -195,6 +191,10 @@ class UnsupportedType(Unsupported):
 
 class UnsupportedCodec(Unsupported):
     """The file holds video or sound of a kind that is not taken; /capabilities lists those."""
+
+
+class UnsafeArchive(Unsupported):
+    """The archive would unpack to too much, to too many files, or outside its folder."""
 
 
 class TypeMismatch(Unsupported):

@@ -68,14 +68,14 @@ _EXTENSIONS: Mapping[str, str] = {
         "image": "jpg jpeg jpe jfif png apng webp gif avif heic heif hif",
         "other image": "bmp tif tiff ico svg svgz psd jp2 jxl eps ai",
         "video": "mp4 m4v mov webm mkv 3gp qt",
-        "other video": "avi mpg mpeg ts m3u8 mpd wmv flv",
+        "other video": "avi mpg mpeg ts m3u m3u8 pls mpd sdp srt vtt ffconcat concat wmv flv",
         "audio": "mp3 m4a aac ogg oga opus wav flac weba",
         "other audio": "wma amr aiff mid",
         "document": "pdf docx xlsx pptx odt ods odp txt csv md log zip",
-        "other document": "doc xls ppt rtf docm xlsm pptm",
+        "other document": "doc xls ppt rtf docm dotm xlsm xlsb pptm mht mhtml",
         "archive": "gz tar 7z rar bz2 xz jar apk iso dmg",
-        "script": "html htm xhtml xml js mjs css php phtml jsp asp aspx",
-        "program": "exe dll bat cmd com msi scr sh ps1 vbs elf so py pl",
+        "script": "html htm xhtml shtml xml xsl js mjs css php phtml jsp asp aspx hta wsf",
+        "program": "exe dll bat cmd com msi scr sh ps1 vbs elf so py pl url lnk desktop reg",
     }.items()
     for extension in extensions.split()
 }
@@ -100,6 +100,7 @@ _DOCUMENT_TYPES = frozenset(
     {
         *(format.value for format in Format if format.media_type is MediaType.DOCUMENT),
         "text/csv",
+        "application/vnd.ms-excel",  # what Windows calls CSV
         "text/markdown",
         "application/x-zip-compressed",
     }

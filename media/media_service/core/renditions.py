@@ -80,7 +80,8 @@ class Inspection:
     """What a look at the whole of an original told of it. Sizes are upright, in pixels.
 
     `has_video`, `has_audio`: whether it has such a stream that we decode. A file of a container
-    for films that has only sound is a sound.
+    for films that has only sound is a sound. `content_type`: of the format it turned out to be,
+    where that took more than its first bytes; else empty.
     """
 
     width: int
@@ -92,3 +93,4 @@ class Inspection:
     has_video: bool = False
     has_audio: bool = False
     pages: int = 0
+    content_type: str = ""

@@ -1,15 +1,20 @@
 """Sniffing: the format of a file by its first bytes, whatever is said of it.
 
 A container that may hold a film or only sound is taken for a film until it has been inspected
-(`settled`), a ZIP for whatever its names say until its directory has been read.
+(`settled`), a ZIP for whatever its first names say until its directory has been read.
+
+Text that programs act on (markup, scripts by their first line, playlists, subtitles) is of no
+format, whatever it is called: so nothing that reads one of those is ever handed a file of ours.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from media_service.core.formats import Format
+from media_service.core.renditions import Inspection
 
 SNIFF_BYTES: Final = 4096
 """How many first bytes `sniff` wants to see."""
@@ -53,14 +58,33 @@ _SOUND_OF: Mapping[Format, Format] = {
 }
 
 
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_FOR_PROGRAMS = re.compile(
+    rb"""(?:\xef\xbb\xbf)?\s*(?:
+        <\s*[a-z!?/%]                                   # HTML, XML, SVG, PHP, ASP
+        | \#! | @echo\ off | %! | \{\\rtf               # scripts, PostScript, RTF
+        | \#extm3u | \[playlist\] | ffconcat\ version    # playlists
+        | webvtt | \d+\s*\n\d+:\d\d:\d\d[,.]\d+\s*-->  # subtitles
+        | v=0\r?\n[a-z]=                                # session descriptions
+        | \[(?:internetshortcut|desktop\ entry)\]       # shortcuts
+        | gif8 | riff                                   # names of formats, and then something else
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_PDF_BYTES: Final = 1024
+"""A reader of PDF looks for its beginning in so many first bytes."""
+
+
 def sniff(head: bytes) -> Format | None:
     """The format of a file that begins with these bytes, or None for one we don't know."""
     return _sniff_picture(head) or _sniff_boxes(head) or _sniff_sound(head) or _sniff_document(head)
 
 
-def settled(format: Format, *, has_video: bool) -> Format:
+def settled(format: Format, told: Inspection) -> Format:
     """What the file is once it has been inspected: without pictures, a container holds sound."""
-    return format if has_video else _SOUND_OF.get(format, format)
+    if told.content_type:
+        return Format(told.content_type)
+    return format if told.has_video else _SOUND_OF.get(format, format)
 
 
 def _sniff_picture(head: bytes) -> Format | None:
@@ -149,11 +173,16 @@ def _sniff_zip(head: bytes) -> Format:
 
 
 def _is_text(head: bytes) -> bool:
-    """UTF-8 without control characters; what is cut off at the end may be half a character."""
-    if any(byte < 0x20 and byte not in b"\t\n\r\f\x1b" for byte in head):
+    """UTF-8 that is for people; what is cut off at the end may be half a character."""
+    if not is_plain(head) or _FOR_PROGRAMS.match(head) or b"%PDF-" in head[:_PDF_BYTES]:
         return False
     try:
         head.decode()
     except UnicodeDecodeError as error:
         return len(head) >= SNIFF_BYTES and error.start >= len(head) - 4
-    return True
+    return bool(head)
+
+
+def is_plain(piece: bytes) -> bool:
+    """Whether a piece of text has no control characters but those that lay it out or colour it."""
+    return not _CONTROLS.search(piece)

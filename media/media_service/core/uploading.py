@@ -106,7 +106,7 @@ class Uploading:
         return Blob(
             sha256=staged.sha256,
             size_bytes=staged.size_bytes,
-            format=settled(format, has_video=inspection.has_video),
+            format=settled(format, inspection),
             inspection=inspection,
         )
 
