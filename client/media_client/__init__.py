@@ -9,7 +9,7 @@ In the examples of this package, as in `python -m asyncio`, `await` needs no fun
 `media_client.errors`, a double for tests in `media_client.testing`.
 """
 
-from media_client import errors
+from media_client import errors, transformations
 from media_client._api import MediaApi
 from media_client._channel import TLS
 from media_client._chunks import BinaryFile, Progress, Source
@@ -89,4 +89,5 @@ __all__ = [
     "Visibility",
     "errors",
     "request_id",
+    "transformations",
 ]

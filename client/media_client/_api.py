@@ -312,7 +312,9 @@ class MediaApi(abc.ABC):
         """A URL that lets whoever has it read a rendition, for 1 second to 7 days.
 
         It works for at least as long as asked, and up to a quarter longer, so that equal
-        requests get equal URLs. Raises MediaNotFound, RenditionNotFound, InvalidExpiry,
+        requests get equal URLs. A `rendition` that is spelled by `media_client.transformations`
+        is made when the URL is read; for public media that URL is always the same, and does not
+        end. Raises MediaNotFound, RenditionNotFound, InvalidTransformation, InvalidExpiry,
         InvalidMediaId.
 
         >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")

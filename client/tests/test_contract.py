@@ -23,6 +23,7 @@ from media_client import (
     Visibility,
     errors,
     request_id,
+    transformations,
 )
 from media_client.testing import sample_picture
 from PIL import Image
@@ -668,6 +669,71 @@ async def test_a_rendition_that_is_not_there_can_not_be_signed(media: MediaApi, 
 
     with pytest.raises(errors.RenditionNotFound):
         await media.get_signed_url(stored.media_id, rendition="gigantic")
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        transformations.fit(640, 480),
+        transformations.fill(64, 2048, quality=70),
+        transformations.crop(320, 320, format="avif"),
+        transformations.crop(320, 320, focus=(0.05, 1), quality=100, format="jpg"),
+        transformations.crop(320, 320, focus=(0, 0.333)),
+    ],
+)
+async def test_a_transformation_of_what_is_public_has_one_url(
+    media: MediaApi, alice: str, spelled: str
+) -> None:
+    stored = await uploaded(media, alice)
+
+    links = [
+        await media.get_signed_url(stored.media_id, rendition=spelled, expiry_seconds=seconds)
+        for seconds in (1, 604_800)
+    ]
+
+    assert links[0] == links[1]
+    assert f"/media/{stored.media_id}/{spelled}?" in links[0].url
+    assert links[0].expires_at.year == 2100
+
+
+async def test_a_transformation_of_what_is_private_ends(media: MediaApi, alice: str) -> None:
+    stored = await uploaded(media, alice, visibility=Visibility.PRIVATE)
+
+    link = await media.get_signed_url(
+        stored.media_id, rendition=transformations.fit(64, 64), expiry_seconds=60
+    )
+
+    assert link.expires_at <= datetime.now(UTC) + timedelta(seconds=76)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "fit:641:480",
+        "fit:0640:480",
+        "fit:-1:480",
+        "fit:1000000000:480",
+        "fit:640",
+        "scale:640:480",
+        "fit:640:480,focus:0.1:0.2",
+        "crop:640:480,focus:0.5:0.5",
+        "crop:640:480,focus:0.10:0.2",
+        "crop:640:480,focus:1.5:0.2",
+        "fit:640:480,q:85",
+        "fit:640:480,q:0",
+        "fit:640:480,q:101",
+        "fit:640:480.png",
+        "fit:640:480/../x",
+        "crop:640:480,q:70,focus:0.1:0.2",
+    ],
+)
+async def test_what_is_no_transformation_can_not_be_signed(
+    media: MediaApi, alice: str, spelled: str
+) -> None:
+    stored = await uploaded(media, alice)
+
+    with pytest.raises(errors.InvalidTransformation):
+        await media.get_signed_url(stored.media_id, rendition=spelled)
 
 
 async def test_what_is_not_there_can_not_be_signed(media: MediaApi) -> None:

@@ -32,6 +32,8 @@ from media_service.core.repairing import Repairing
 from media_service.core.scrubbing import Scrubbing
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
+from media_service.core.transformations import parse_sides
+from media_service.core.transforming import Transforming
 from media_service.core.uploading import Uploading
 from media_service.core.watching import Watching
 from media_service.infra.blobs.fallback import FallbackBlobs
@@ -137,6 +139,7 @@ async def open_media_service(
         signer = Signer(_signing_keys(settings))
         policies = read_policies(settings.policies_file)
         links = Links(settings.base_url, signer)
+        offer = parse_sides(settings.transformation_sides)
         reading = Reading(database=database, cache=cache, clock=now)
         deleting = Deleting(database=database, cache=cache, clock=now)
         admitting = Admitting(queue=database.queue, limits=settings.queue_limits)
@@ -167,11 +170,18 @@ async def open_media_service(
             signer=signer,
             clock=now,
         )
+        transforming = Transforming(
+            reading=reading,
+            developing=developing,
+            signer=signer,
+            offer=offer,
+            clock=now,
+        )
         service = MediaService(
             uploading=tracing.steps(uploading, upload="upload"),
             reading=reading,
             watching=Watching(database=database, reading=reading, changes=changes, clock=now),
-            signing=Signing(reading=reading, links=links, clock=now),
+            signing=Signing(reading=reading, links=links, offer=offer, clock=now),
             deleting=deleting,
             processing=Processing(
                 database=database,
@@ -182,6 +192,7 @@ async def open_media_service(
                 clock=now,
             ),
             delivering=delivering,
+            transforming=transforming,
             housekeeping=Housekeeping(
                 database=database,
                 staging=staging,
@@ -210,6 +221,7 @@ async def open_media_service(
             processes=database.processes,
             links=links,
             policies=policies,
+            offer=offer,
             clock=now,
         )
         yield Opened(

@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from media_service.core.jobs import QueueLimits
+from media_service.core.transformations import parse_sides
 from media_service.storage_urls import S3Address, parse_storage_url
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -147,6 +148,7 @@ class Settings(BaseSettings):
                 "MEDIAD_TLS_CLIENT_CA_FILE needs MEDIAD_TLS_KEY_FILE and MEDIAD_TLS_CERT_FILE"
             )
         _check_urls(self)
+        _check_sides(self)
         _check_ports(self)
         if not _is_loopback(self.host) and not (self.tokens or self.tls_client_ca_file):
             raise ValueError(
@@ -218,6 +220,13 @@ def _check_urls(settings: Settings) -> None:
         if url and not url.startswith(schemes):
             raise ValueError(f"MEDIAD_{name.upper()} must begin with {' or '.join(schemes)}")
     _check_storage(settings)
+
+
+def _check_sides(settings: Settings) -> None:
+    try:
+        parse_sides(settings.transformation_sides)
+    except ValueError as error:
+        raise ValueError(f"MEDIAD_TRANSFORMATION_SIDES must be {error}") from None
 
 
 def _check_storage(settings: Settings) -> None:

@@ -797,7 +797,10 @@ class GetSignedUrlRequest(_message.Message):
     expiry_seconds: _builtins.int
     """For how long it should work: 1 second to 7 days (604800)."""
     rendition: _builtins.str
-    """Which rendition: `full` or a thumbnail's name; empty: `full`."""
+    """Which rendition: `full` or a thumbnail's name; empty: `full`. Or a transformation,
+    which is made when the URL is read, for instance `fit:640:480,q:70.webp`: its URL
+    works without end if the medium is public.
+    """
     def __init__(
         self,
         *,

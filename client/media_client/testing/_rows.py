@@ -121,7 +121,11 @@ class Row:
 
     def signed_url(self, made: Made, expires_at: datetime) -> str:
         """A URL that says until when it works; its signature is made up."""
-        plain = f"{_BASE_URL}/media/{self.id}/{made.name}?v={made.version}"
+        return self.signed(made.name, made.version, expires_at)
+
+    def signed(self, name: str, version: str, expires_at: datetime) -> str:
+        """The same for a rendition or transformation of this name."""
+        plain = f"{_BASE_URL}/media/{self.id}/{name}?v={version}"
         expiring = f"{plain}&exp={int(expires_at.timestamp())}&kid=double"
         return f"{expiring}&sig={hashlib.sha256(expiring.encode()).hexdigest()[:43]}"
 

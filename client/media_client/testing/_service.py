@@ -32,6 +32,7 @@ from media_client.testing._faults import Fault, Faults
 from media_client.testing._pictures import look_at
 from media_client.testing._policies import POLICIES, Policy, plan
 from media_client.testing._rows import Row, new_id, signed_until, timestamp
+from media_client.testing._transformations import UNENDING, version_of
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -242,6 +243,8 @@ class InMemoryMedia:
     def _sign(self, request: pb.GetSignedUrlRequest) -> pb.GetSignedUrlResponse:
         media_id = parsed_id(request.media_id)
         check_expiry(request.expiry_seconds)
+        if ":" in request.rendition:
+            return self._sign_transformed(media_id, request)
         row = self._found(media_id)
         made = row.rendition(request.rendition or "full")
         if made is None:
@@ -249,6 +252,16 @@ class InMemoryMedia:
         expires_at = signed_until(self._clock(), request.expiry_seconds)
         url = row.signed_url(made, expires_at)
         return pb.GetSignedUrlResponse(url=url, expires_at=timestamp(expires_at))
+
+    def _sign_transformed(
+        self, media_id: str, request: pb.GetSignedUrlRequest
+    ) -> pb.GetSignedUrlResponse:
+        version = version_of(request.rendition)
+        row = self._found(media_id)
+        is_public = row.visibility == pb.PUBLIC
+        ends = UNENDING if is_public else signed_until(self._clock(), request.expiry_seconds)
+        url = row.signed(request.rendition, version, ends)
+        return pb.GetSignedUrlResponse(url=url, expires_at=timestamp(ends))
 
     def _batch_get(self, request: pb.BatchGetMediaRequest) -> pb.BatchGetMediaResponse:
         answer = pb.BatchGetMediaResponse()

@@ -17,10 +17,13 @@ from datetime import UTC, datetime, timedelta
 from media_service.core.errors import InvalidExpiry, InvalidSignature
 from media_service.core.media import Media, MediaId, Visibility
 from media_service.core.renditions import Rendition, Role
+from media_service.core.transformations import Transformation
 
 MAX_EXPIRY = timedelta(days=7)
 ANSWER_EXPIRY = timedelta(hours=1)
 """How long the URLs of private media in answers work."""
+UNENDING = datetime(2100, 1, 1, tzinfo=UTC)
+"""When signatures end that only prove whose a URL is, because what it opens is public."""
 _GRID_SECONDS = (86_400, 21_600, 3_600, 900, 300, 60, 15, 5, 1)
 
 
@@ -109,8 +112,16 @@ class Links:
 
     def signed_url(self, media: Media, rendition: Rendition, *, expires_at: datetime) -> str:
         """A URL that lets whoever has it read the rendition until it expires."""
-        path = media_path(media.id, rendition.name)
-        version = rendition.recipe.version
+        return self._signed(media, rendition.name, rendition.recipe.version, expires_at)
+
+    def transformed_url(
+        self, media: Media, transformation: Transformation, *, expires_at: datetime
+    ) -> str:
+        """A URL of a transformation of the medium, which works until then."""
+        return self._signed(media, transformation.spelled, transformation.version, expires_at)
+
+    def _signed(self, media: Media, name: str, version: str, expires_at: datetime) -> str:
+        path = media_path(media.id, name)
         made = self._signer.sign(path, version=version, expires_at=expires_at)
         query = f"v={version}&exp={made.expires}&kid={made.key_id}&sig={made.signature}"
         return f"{self._base_url}{path}?{query}"

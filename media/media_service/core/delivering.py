@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
 
-from media_service.core.access import Signature, Signer, media_path
+from media_service.core.access import UNENDING, Signature, Signer, media_path
 from media_service.core.blobs import StoredRendition
 from media_service.core.developing import Developing
 from media_service.core.errors import (
@@ -21,7 +21,7 @@ from media_service.core.errors import (
 from media_service.core.media import Media, MediaId, ProcessingStatus, Visibility
 from media_service.core.ports import Blobs, Clock, Database, OpenBlob
 from media_service.core.reading import Reading
-from media_service.core.recipes import is_version
+from media_service.core.recipes import PictureRecipe, is_version
 from media_service.core.renditions import Rendition
 
 
@@ -29,13 +29,16 @@ from media_service.core.renditions import Rendition
 class Delivery:
     """What may be sent to a reader. `is_exact`: these bytes are what its URL will always mean.
 
-    `lasting` is how long the reader may keep them; None is for ever.
+    `lasting` is how long the reader may keep them; None is for ever. `recipe` is how a picture
+    is made that is not of the medium's plan; `is_negotiated`: other readers may get another.
     """
 
     media: Media
     stored: StoredRendition
     is_exact: bool
     lasting: timedelta | None
+    recipe: PictureRecipe | None = None
+    is_negotiated: bool = False
 
 
 REDIRECTED_FOR = timedelta(minutes=15)
@@ -91,7 +94,7 @@ class Delivering:
             media=media,
             stored=stored,
             is_exact=is_exact,
-            lasting=_lasting(media, signature, now),
+            lasting=lasting(media, signature, now),
         )
 
     async def _stored(self, media: Media, name: str, version: str) -> tuple[StoredRendition, bool]:
@@ -149,6 +152,11 @@ class Delivering:
         return self._blobs.open(stored.key, size_bytes=stored.size_bytes, sha256=stored.checksum)
 
     async def _healed(self, delivery: Delivery) -> Delivery:
+        if delivery.recipe:
+            picture = await self._developing.ensure_picture(
+                delivery.media, delivery.recipe, damaged=delivery.stored
+            )
+            return dataclasses.replace(delivery, stored=picture)
         made = await self._developing.ensure(delivery.media, damaged=delivery.stored)
         healed = made.get(delivery.stored.recipe_key)
         if healed is None:  # made by a recipe the medium no longer has
@@ -188,9 +196,9 @@ class Opening:
         return await self._opened.__aexit__(kind, error, trace)
 
 
-def _lasting(media: Media, signature: Signature | None, now: datetime) -> timedelta | None:
+def lasting(media: Media, signature: Signature | None, now: datetime) -> timedelta | None:
     """How long a reader may keep what it is given: until the medium or the signature ends."""
     ends = [media.expires_at.timestamp()] if media.expires_at else []
-    if signature:
+    if signature and signature.expires < UNENDING.timestamp():
         ends.append(signature.expires)
     return timedelta(seconds=max(0, int(min(ends) - now.timestamp()))) if ends else None

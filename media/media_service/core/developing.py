@@ -25,8 +25,9 @@ from media_service.core.codec_ports import Codecs
 from media_service.core.errors import DecoderUnavailable, MediaDamaged, MediaNotFound
 from media_service.core.media import Media, MediaId, Sha256
 from media_service.core.ports import Blobs, Database, Rows, StagedFile, Staging
-from media_service.core.recipes import Recipe, VerbatimRecipe
+from media_service.core.recipes import PictureRecipe, Recipe, VerbatimRecipe
 from media_service.core.repairing import Repairing
+from media_service.core.transformations import MOST_OF_ONE_ORIGINAL
 
 _REMEMBERED = 20_000
 
@@ -110,6 +111,31 @@ class Developing:
             await self._blobs.check(
                 stored.key, size_bytes=stored.size_bytes, sha256=stored.checksum
             )
+
+    async def ensure_picture(
+        self, media: Media, recipe: PictureRecipe, *, damaged: StoredRendition | None = None
+    ) -> StoredRendition:
+        """A picture that is not of the medium's plan, made if need be. Raises as `ensure`.
+
+        So many are kept of an original; then the oldest goes for the newest.
+        """
+        recipes = {recipe.key: recipe}
+        made = await self._made(self._database.latest, media.sha256, recipes, damaged)
+        if not made:
+            made = await self._queue(media.sha256, recipes, damaged)
+            await self._make_room(media.sha256)
+        self._remember(media.id, made)
+        return made[recipe.key]
+
+    async def _make_room(self, source: Sha256) -> None:
+        latest = self._database.latest.renditions
+        if not await latest.transformed(source, but=MOST_OF_ONE_ORIGINAL):
+            return
+        lock = developing_lock(source)
+        async with self._blobs.deleting() as deletion, self._database.transaction(lock) as rows:
+            surplus = await rows.renditions.transformed(source, but=MOST_OF_ONE_ORIGINAL)
+            await rows.renditions.forget(surplus)
+            await deletion.set_aside([rendition.key for rendition in surplus])
 
     async def _made(
         self,

@@ -280,6 +280,9 @@ class RenditionRows(Protocol):
     async def made_of(self, sources: Sequence[Sha256]) -> list[StoredRendition]:
         """Every one made of these originals."""
 
+    async def transformed(self, source: Sha256, *, but: int) -> list[StoredRendition]:
+        """Those of this original that URLs asked for, but for so many of the newest."""
+
     async def put(self, renditions: Sequence[StoredRendition]) -> None:
         """Add them, or replace those of the same recipe."""
 

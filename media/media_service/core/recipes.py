@@ -12,7 +12,7 @@ import enum
 import functools
 import hashlib
 import re
-from typing import ClassVar
+from typing import ClassVar, Final
 
 _VERSION = re.compile(r"[0-9a-f]{10}")
 
@@ -28,13 +28,17 @@ def _version_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:10]
 
 
+TRANSFORMED: Final = "transformed-"
+"""What the keys of recipes begin with that were asked for by a URL."""
+
+
 class Shape(enum.StrEnum):
     """How a picture meets its box. None ever makes it larger than it was."""
 
     FIT = "fit"
     """Scaled down to fit within the box."""
     CROP = "crop"
-    """Cut to the box's proportions around what draws attention, then scaled down to the box."""
+    """Cut to the box's proportions around what draws attention, or a point; then scaled down."""
 
 
 class Encoding(enum.StrEnum):
@@ -42,13 +46,16 @@ class Encoding(enum.StrEnum):
 
     JPEG = "image/jpeg"
     WEBP = "image/webp"
+    AVIF = "image/avif"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PictureRecipe:
     """A picture of a picture, of a film's poster frame, a document's first page, a sound's wave.
 
-    `animated`: a moving picture keeps moving; a film is shown in a few of its frames.
+    `animated`: a moving picture keeps moving; a film is shown in a few of its frames. `focus`:
+    the point to crop around, in hundredths of width and height; None is what draws attention.
+    `transformed`: asked for by a URL, not by a medium's plan, and kept apart from those that are.
     """
 
     ENGINE: ClassVar[int] = 1
@@ -60,6 +67,8 @@ class PictureRecipe:
     quality: int
     encoding: Encoding
     animated: bool = False
+    focus: tuple[int, int] | None = None
+    transformed: bool = False
 
     @property
     def key(self) -> str:
@@ -89,7 +98,9 @@ class PictureRecipe:
 def _picture_key(recipe: PictureRecipe) -> str:
     encoding = recipe.encoding.name.lower() + ("-moving" if recipe.animated else "")
     size = f"{recipe.width}x{recipe.height}"
-    return f"{recipe.shape}-{size}-q{recipe.quality}-{encoding}-{recipe.ENGINE}"
+    focus = f"-at-{recipe.focus[0]}-{recipe.focus[1]}" if recipe.focus else ""
+    word = f"{recipe.shape}-{size}{focus}-q{recipe.quality}-{encoding}-{recipe.ENGINE}"
+    return TRANSFORMED + word if recipe.transformed else word
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,12 @@ def recipe_to_record(recipe: Recipe) -> dict[str, Any]:
 
 
 def _fields(recipe: Recipe) -> dict[str, Any]:
-    return {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    names = (field.name for field in dataclasses.fields(recipe))
+    return {name: getattr(recipe, name) for name in names if name not in _ONLY_TRANSFORMED}
+
+
+_ONLY_TRANSFORMED = frozenset({"focus", "transformed"})
+"""What is only said of pictures that no medium's plan has."""
 
 
 _KINDS: Mapping[str, type[Recipe]] = {

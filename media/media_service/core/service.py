@@ -18,6 +18,8 @@ from media_service.core.queueing import Queueing
 from media_service.core.reading import Reading
 from media_service.core.scrubbing import Scrubbing
 from media_service.core.signing import Signing
+from media_service.core.transformations import Offer
+from media_service.core.transforming import Transforming
 from media_service.core.uploading import Uploading
 from media_service.core.watching import Watching
 
@@ -33,6 +35,7 @@ class MediaService:
     deleting: Deleting
     processing: Processing
     delivering: Delivering
+    transforming: Transforming
     housekeeping: Housekeeping
     queueing: Queueing
     processes: Processes
@@ -41,4 +44,5 @@ class MediaService:
     erasing: Erasing
     links: Links
     policies: Policies
+    offer: Offer
     clock: Clock

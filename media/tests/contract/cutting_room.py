@@ -24,9 +24,9 @@ from media_service.core.recipes import (
     StreamRecipe,
 )
 from media_service.infra.codecs.ffmpeg import Ffmpeg
+from media_service.infra.codecs.film_description import Film
 from media_service.infra.codecs.film_facts import film_facts
 from media_service.infra.codecs.film_making import FilmMaker
-from media_service.infra.codecs.film_description import Film
 
 FULL = FilmRecipe(short_side=720, frame_rate=60)
 PREVIEW = PictureRecipe(

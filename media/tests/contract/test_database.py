@@ -1137,3 +1137,21 @@ async def test_a_url_that_is_none_is_a_wrong_setting_and_no_outage() -> None:
     with pytest.raises(ValueError, match="invalid DSN"):
         async with open_database("mysql://localhost/mediad", max_connections=1):
             pass
+
+
+async def test_of_what_urls_asked_for_the_newest_are_told_apart(database: Database) -> None:
+    blob = a_blob()
+    await database.latest.blobs.keep(blob)
+    recipes = [a_recipe(transformed=True, quality=quality) for quality in (10, 20, 30)]
+    planned = a_stored_rendition(blob)
+    await database.latest.renditions.put([planned])
+    transformed = [
+        dataclasses.replace(planned, recipe_key=recipe.key, version=recipe.version)
+        for recipe in recipes
+    ]
+    for rendition in transformed:
+        await database.latest.renditions.put([rendition])
+
+    assert await database.latest.renditions.transformed(blob.sha256, but=2) == transformed[:1]
+    assert await database.latest.renditions.transformed(blob.sha256, but=3) == []
+    assert await database.latest.renditions.transformed(a_blob("other").sha256, but=0) == []

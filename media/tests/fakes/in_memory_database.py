@@ -21,6 +21,7 @@ from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
 from media_service.core.jobs import Job, JobCounts, JobFilter, JobState, Urgency
 from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256, UserId
 from media_service.core.ports import Clock
+from media_service.core.recipes import TRANSFORMED
 
 _OVER = (ProcessingStatus.COMPLETED, ProcessingStatus.FAILED)
 _UNFINISHED = (ProcessingStatus.PENDING, ProcessingStatus.PROCESSING)
@@ -479,6 +480,16 @@ class InMemoryRenditions:
         """Every one made of these originals."""
         async with self._statement("renditions.made_of") as session:
             return [r for r in session.renditions.rows() if r.source in sources]
+
+    async def transformed(self, source: Sha256, *, but: int) -> list[StoredRendition]:
+        """Those of this original that URLs asked for, but for so many of the newest."""
+        async with self._statement("renditions.transformed") as session:
+            mine = [
+                r
+                for r in session.renditions.rows()
+                if r.source == source and r.recipe_key.startswith(TRANSFORMED)
+            ]
+            return mine[::-1][but:]
 
     async def put(self, renditions: Sequence[StoredRendition]) -> None:
         """Add them, or replace those of the same recipe."""

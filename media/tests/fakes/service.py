@@ -33,6 +33,8 @@ from media_service.core.repairing import Repairing
 from media_service.core.scrubbing import Scrubbing
 from media_service.core.service import MediaService
 from media_service.core.signing import Signing
+from media_service.core.transformations import Offer, parse_sides
+from media_service.core.transforming import Transforming
 from media_service.core.uploading import Uploading
 from media_service.core.watching import Watching, WatchingLimits
 
@@ -40,6 +42,7 @@ BASE_URL = "https://cdn.example"
 GRACE = timedelta(hours=1)
 KEY = SigningKey("k1", b"a secret of the tests")
 LIMITS = DevelopingLimits(at_once=2)
+OFFER = parse_sides("64,320,480,640")
 QUEUE_LIMITS = QueueLimits()
 WATCHING_LIMITS = WatchingLimits(at_once=20, pause_seconds=0.02, look_seconds=60)
 
@@ -92,6 +95,7 @@ def fake_service(
     beside: FakeService | None = None,
     clock: SettableClock | None = None,
     cache: Cache | None = None,
+    offer: Offer = OFFER,
 ) -> FakeService:
     """A service on fakes of its own, or one of another process on the same database and blobs.
 
@@ -125,6 +129,13 @@ def fake_service(
         signer=signer,
         clock=clock,
     )
+    transforming = Transforming(
+        reading=reading,
+        developing=developing,
+        signer=signer,
+        offer=offer,
+        clock=clock,
+    )
     service = MediaService(
         uploading=Uploading(
             database=database,
@@ -144,7 +155,7 @@ def fake_service(
             clock=clock,
             limits=watching_limits,
         ),
-        signing=Signing(reading=reading, links=links, clock=clock),
+        signing=Signing(reading=reading, links=links, offer=offer, clock=clock),
         deleting=deleting,
         processing=Processing(
             database=database,
@@ -155,6 +166,7 @@ def fake_service(
             clock=clock,
         ),
         delivering=delivering,
+        transforming=transforming,
         housekeeping=Housekeeping(
             database=database,
             staging=staging,
@@ -179,6 +191,7 @@ def fake_service(
         processes=database.processes,
         links=links,
         policies=policies,
+        offer=offer,
         clock=clock,
     )
     return FakeService(

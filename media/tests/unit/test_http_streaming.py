@@ -11,6 +11,7 @@ from fakes.samples import a_media, a_stored_rendition
 from media_service.core.delivering import Delivering, Delivery
 from media_service.core.errors import MediaDamaged
 from media_service.core.ports import OpenBlob
+from media_service.core.transforming import Transforming
 from media_service.entrypoints.http_api.delivery import DeliveryRoute
 from media_service.entrypoints.http_api.exchange import Exchange
 from starlette.types import Message
@@ -92,7 +93,7 @@ async def _deliver(scripted: Scripted, reader: Reader) -> Exchange:
         "raw_path": f"/media/{MEDIA.id}/full".encode(),
         "query_string": b"",
     }
-    route = DeliveryRoute(cast("Delivering", scripted))
+    route = DeliveryRoute(cast("Delivering", scripted), cast("Transforming", None))
     try:
         await route.answer(scope, reader.receive, exchange=exchange, headers={})
     except Exception as error:

@@ -21,11 +21,14 @@ from media_service.core.errors import (
     InvalidMediaId,
     InvalidRequest,
     InvalidSignature,
+    InvalidTransformation,
     MediaError,
     NotFound,
 )
 from media_service.core.media import MediaId
+from media_service.core.transformations import parse_transformation
 from media_service.entrypoints.http_api.targets import Target, parse_target, seems_signed
+from unit.test_transformations import ODD, SUPERFLUOUS
 
 ID = "0190a0b1-c2d3-7e4f-8a5b-6c7d8e9f0a1b"
 PATH = f"/media/{ID}/full".encode()
@@ -129,6 +132,25 @@ def test_other_spellings_of_a_path_are_refused(path: str, expected: type[MediaEr
 
     assert type(unsigned.value) is expected
     assert type(signed.value) is InvalidSignature
+
+
+def test_a_transformation_is_named_by_its_spelling() -> None:
+    target = parse_target(f"/media/{ID}/fit:640:480,q:70.webp".encode(), SIGNED_QUERY)
+
+    assert target.transformation == parse_transformation("fit:640:480,q:70.webp")
+    assert target.rendition == "fit:640:480,q:70.webp"
+    assert target.signature
+
+
+@pytest.mark.parametrize("spelled", [text for text in [*ODD, *SUPERFLUOUS] if ":" in text])
+@pytest.mark.parametrize("ending", ["", "/../x", "?", "%00", "\0", ":" + "9" * 5000])
+def test_other_spellings_of_a_transformation_are_refused(spelled: str, ending: str) -> None:
+    path = f"/media/{ID}/{spelled}{ending}".encode()
+
+    with pytest.raises(InvalidTransformation):
+        parse_target(path, b"v=0123456789")
+    with pytest.raises(InvalidSignature):
+        parse_target(path, SIGNED_QUERY)
 
 
 @pytest.mark.parametrize(

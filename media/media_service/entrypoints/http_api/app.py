@@ -1,6 +1,7 @@
 """The HTTP API as one ASGI app: delivery on a path of its own, and everything else.
 
-GET|HEAD /media/{media_id}/{rendition}    the bytes; OPTIONS for pages of other origins
+GET|HEAD /media/{media_id}/{rendition}    the bytes; OPTIONS for pages of other origins.
+                                          A transformation instead of a rendition is signed
 GET|HEAD /healthz                         alive
 GET|HEAD /readyz                          can serve; says which backend is not ready
 GET|HEAD /metrics                         for Prometheus
@@ -51,12 +52,13 @@ def http_app(
     """
     operations = Operations(
         service.policies,
+        offer=service.offer,
         readiness=readiness,
         capabilities=capabilities,
         tell_metrics=tell_metrics,
     )
     return HttpApp(
-        DeliveryRoute(service.delivering, redirects=redirects),
+        DeliveryRoute(service.delivering, service.transforming, redirects=redirects),
         operations=operations,
         is_draining=readiness.draining.is_set,
     )

@@ -15,6 +15,13 @@ from media_service.core.renditions import (
     MAX_SIDE,
     MAX_TOTAL_PIXELS,
 )
+from media_service.core.transformations import (
+    DEFAULT_QUALITY,
+    EXTENSIONS,
+    MOST_OF_ONE_ORIGINAL,
+    Offer,
+    Operation,
+)
 from media_service.core.uploads import MAX_CHUNK_BYTES, MAX_NAME_CHARACTERS, MAX_UNARY_BYTES
 
 LIMITS: Mapping[str, Mapping[str, int]] = {
@@ -35,14 +42,26 @@ LIMITS: Mapping[str, Mapping[str, int]] = {
 
 
 def describe_capabilities(
-    policies: Policies, decoders: Mapping[str, object]
+    policies: Policies, offer: Offer, decoders: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """Limits and purposes in plain values, with what the decoders say of themselves."""
+    """Limits, purposes and transformations in plain values, with what the decoders say."""
     return {
         "limits": LIMITS,
         "policy_version": policies.version,
         "purposes": {purpose.name: _purpose(policy) for purpose, policy in _in_order(policies)},
+        "transformations": _transformations(offer),
         "decoders": decoders,
+    }
+
+
+def _transformations(offer: Offer) -> Mapping[str, object]:
+    """`sides` is None where every side up to `most_pixels_a_side_in_options` is offered."""
+    return {
+        "operations": [operation.value for operation in Operation],
+        "extensions": list(EXTENSIONS),
+        "sides": None if offer.sides is None else sorted(offer.sides),
+        "default_quality": DEFAULT_QUALITY,
+        "most_kept_of_one_original": MOST_OF_ONE_ORIGINAL,
     }
 
 

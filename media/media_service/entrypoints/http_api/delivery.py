@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope
 
 from media_service.core.delivering import Delivering, Delivery
 from media_service.core.ports import OpenBlob
+from media_service.core.transforming import Transforming
 from media_service.entrypoints.http_api.conditionals import may_be_continued, none_match
 from media_service.entrypoints.http_api.entities import (
     Entity,
@@ -28,15 +29,17 @@ from media_service.entrypoints.http_api.headers import (
     PREFLIGHT,
     READABLE,
     SAFETY,
+    VARY_ACCEPT,
     block,
     content_length,
 )
+from media_service.entrypoints.http_api.negotiation import encoding_for
 from media_service.entrypoints.http_api.ranges import (
     ByteRange,
     RangeNotSatisfiable,
     parse_range,
 )
-from media_service.entrypoints.http_api.targets import parse_target
+from media_service.entrypoints.http_api.targets import Target, parse_target
 
 _OK, _NO_CONTENT, _PARTIAL, _FOUND, _NOT_MODIFIED = (
     int(HTTPStatus.OK),
@@ -59,13 +62,16 @@ class CutShort(Exception):
 
 
 class DeliveryRoute:
-    """Answers GET and HEAD for `/media/{media_id}/{rendition}`.
+    """Answers GET and HEAD for `/media/{media_id}/{rendition or transformation}`.
 
     `redirects`: readers are sent to the store where they can be.
     """
 
-    def __init__(self, delivering: Delivering, *, redirects: bool = False) -> None:
+    def __init__(
+        self, delivering: Delivering, transforming: Transforming, *, redirects: bool = False
+    ) -> None:
         self._delivering = delivering
+        self._transforming = transforming
         self._redirects = redirects
 
     async def answer(
@@ -73,15 +79,11 @@ class DeliveryRoute:
     ) -> None:
         """Answer the request that has these headers.
 
-        Raises what `parse_target`, `Delivering.find` and `Delivering.open` raise; Refused.
+        Raises what `parse_target`, `Delivering.find`, `Transforming.find` and `Delivering.open`
+        raise; Refused.
         """
         target = parse_target(scope["raw_path"], scope["query_string"])
-        delivery = await self._delivering.find(
-            target.media_id,
-            target.rendition,
-            version=target.version,
-            signature=target.signature,
-        )
+        delivery = await self._find(target, headers)
         entity, own = describe(delivery)
         if_none_match = headers.get(b"if-none-match")
         if if_none_match is not None and not none_match(if_none_match, etag=entity.etag):
@@ -92,6 +94,22 @@ class DeliveryRoute:
             await exchange.body()
         elif not (self._redirects and await self._redirect(delivery, exchange)):
             await self._send(delivery, receive, exchange=exchange, headers=headers)
+
+    async def _find(self, target: Target, headers: RequestHeaders) -> Delivery:
+        if target.transformation is None:
+            return await self._delivering.find(
+                target.media_id,
+                target.rendition,
+                version=target.version,
+                signature=target.signature,
+            )
+        return await self._transforming.find(
+            target.media_id,
+            target.transformation,
+            version=target.version,
+            signature=target.signature,
+            encoding=encoding_for(headers.get(b"accept")),
+        )
 
     async def _redirect(self, delivery: Delivery, exchange: Exchange) -> bool:
         """Send the reader to the store; whether that was possible.
@@ -107,7 +125,8 @@ class DeliveryRoute:
             return False
         location = (b"location", elsewhere.url.encode("ascii"))
         caching = redirect_caching(delivery, elsewhere)
-        exchange.start(_FOUND, _REDIRECTION, location, caching)
+        vary = (VARY_ACCEPT,) if delivery.is_negotiated else ()
+        exchange.start(_FOUND, _REDIRECTION, location, caching, *vary)
         await exchange.body()
         return True
 

@@ -10,7 +10,14 @@ from urllib.parse import quote
 
 from media_service.core.delivering import Delivery, Elsewhere
 from media_service.core.media import Visibility
-from media_service.entrypoints.http_api.headers import READABLE, SAFETY, Block, Header, block
+from media_service.entrypoints.http_api.headers import (
+    READABLE,
+    SAFETY,
+    VARY_ACCEPT,
+    Block,
+    Header,
+    block,
+)
 
 _YEAR_SECONDS = 31_536_000
 _REVALIDATED_SECONDS = 60
@@ -64,7 +71,8 @@ def describe(delivery: Delivery) -> tuple[Entity, tuple[Header, ...]]:
         # What counts down the seconds is another every second: not worth remembering.
         caching=caching if is_lasting else None,
     )
-    return entity, () if is_lasting else (caching,)
+    vary = (VARY_ACCEPT,) if delivery.is_negotiated else ()
+    return entity, vary if is_lasting else (caching, *vary)
 
 
 @functools.lru_cache(_REMEMBERED)

@@ -36,6 +36,7 @@ PREFLIGHT: tuple[Header, ...] = (
 """What a browser is told that asks before a request of another origin; the same for any URL."""
 
 NO_STORE: Header = (b"cache-control", b"no-store")
+VARY_ACCEPT: Header = (b"vary", b"Accept")
 CLOSE: Header = (b"connection", b"close")
 JSON: Header = (b"content-type", b"application/json")
 

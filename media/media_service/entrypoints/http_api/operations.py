@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from media_service.core.errors import InvalidSignature, NotFound
 from media_service.core.purposes import Policies
 from media_service.core.readiness import Readiness, State
+from media_service.core.transformations import Offer
 from media_service.entrypoints.http_api.capabilities import describe_capabilities
 from media_service.entrypoints.http_api.errors import METHOD_NOT_ALLOWED, Refused
 from media_service.entrypoints.http_api.metrics import TellMetrics
@@ -38,11 +39,13 @@ class Operations:
         self,
         policies: Policies,
         *,
+        offer: Offer,
         readiness: Readiness,
         capabilities: Callable[[], Mapping[str, object]],
         tell_metrics: TellMetrics | None,
     ) -> None:
         self._policies = policies
+        self._offer = offer
         self._readiness = readiness
         self._capabilities = capabilities
         self._tell_metrics = tell_metrics
@@ -82,7 +85,7 @@ class Operations:
         return Response(content, headers={"content-type": content_type})
 
     async def _describe(self, _request: Request) -> Response:
-        described = describe_capabilities(self._policies, self._capabilities())
+        described = describe_capabilities(self._policies, self._offer, self._capabilities())
         return _json({"success": True, "data": described})
 
 

@@ -11,12 +11,21 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from media_service.core.access import Signature
-from media_service.core.errors import InvalidMediaId, InvalidRequest, InvalidSignature, NotFound
+from media_service.core.errors import (
+    InvalidMediaId,
+    InvalidRequest,
+    InvalidSignature,
+    InvalidTransformation,
+    NotFound,
+)
 from media_service.core.media import MediaId
+from media_service.core.transformations import Transformation, parse_transformation
 
 PREFIX = b"/media/"
 _ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PATH = re.compile(rb"/media/(%s)/([A-Za-z0-9_-]{1,64})" % _ID.pattern)
+_TRANSFORMED = re.compile(rb"/media/(%s)/([^/:]*:.*)" % _ID.pattern, re.DOTALL)
+_MOST_SPELLED_BYTES = 64
 _TWO_SEGMENTS = re.compile(rb"/media/([^/]+)/[^/]+")
 _ONLY_VERSION = re.compile(rb"v=([0-9A-Za-z]{1,64})")
 _VERSION = re.compile(rb"[0-9A-Za-z]{1,64}")
@@ -29,26 +38,40 @@ _Parameter = tuple[bytes, bytes]
 
 
 class Target(NamedTuple):
-    """What a delivery URL names."""
+    """What a delivery URL names: a rendition, or a transformation by its spelling."""
 
     media_id: MediaId
     rendition: str
     version: str
     signature: Signature | None
+    transformation: Transformation | None = None
 
 
 def parse_target(raw_path: bytes, query: bytes) -> Target:
     """What the URL names.
 
     Raises InvalidSignature for anything odd about a URL that seems to be signed, and otherwise
-    InvalidMediaId, NotFound or InvalidRequest.
+    InvalidMediaId, InvalidTransformation, NotFound or InvalidRequest.
     """
     path = _PATH.fullmatch(raw_path)
     if path is None:
+        transformed = _TRANSFORMED.fullmatch(raw_path)
+        if transformed:
+            return _parse_transformed(transformed[1], transformed[2], query)
         raise _unlike_ours(raw_path, query)
     media_id, rendition = path.groups()
     version, signature = _parse_query(query) if query else ("", None)
     return Target(MediaId(media_id.decode()), rendition.decode(), version, signature)
+
+
+def _parse_transformed(media_id: bytes, spelled: bytes, query: bytes) -> Target:
+    version, signature = _parse_query(query) if query else ("", None)
+    try:
+        text = spelled[: _MOST_SPELLED_BYTES + 1].decode("ascii")
+        transformation = parse_transformation(text)
+    except (InvalidTransformation, UnicodeDecodeError):
+        raise (InvalidSignature if signature else InvalidTransformation) from None
+    return Target(MediaId(media_id.decode()), text, version, signature, transformation)
 
 
 def seems_signed(raw_path: bytes, query: bytes) -> bool:

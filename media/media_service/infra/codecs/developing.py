@@ -82,8 +82,12 @@ def _size(recipe: PictureRecipe, picture: Picture) -> Size:
 
 def _deliver(order: _Order, raster: Raster) -> None:
     with decoding():
-        jpeg = order.recipe.encoding is Encoding.JPEG
-        encoded = (raster.to_jpeg if jpeg else raster.to_webp)(order.recipe.quality)
+        encode = {
+            Encoding.JPEG: raster.to_jpeg,
+            Encoding.WEBP: raster.to_webp,
+            Encoding.AVIF: raster.to_avif,
+        }[order.recipe.encoding]
+        encoded = encode(order.recipe.quality)
     order.write(encoded)
 
 
@@ -103,7 +107,7 @@ def _develop_stills(picture: Picture, orders: Sequence[_Order], decoded: Decoded
         prints = _Prints(_decode(picture, for_order=largest_first[0], decoded=decoded))
     for order in largest_first:
         with decoding():
-            raster = prints.make(order.recipe.shape, order.size)
+            raster = prints.make(order.recipe, order.size)
         _deliver(order, raster)
 
 
@@ -139,18 +143,19 @@ class _Prints:
 
     def __init__(self, whole: Raster) -> None:
         self._wholes = [whole]
-        self._crops: list[Raster] = []
+        self._crops: dict[tuple[int, int] | None, list[Raster]] = {}
 
-    def make(self, shape: Shape, size: Size) -> Raster:
+    def make(self, recipe: PictureRecipe, size: Size) -> Raster:
         """A picture of exactly this size, which none made later exceeds."""
-        if shape is Shape.FIT:
+        if recipe.shape is Shape.FIT:
             raster = self._smallest(self._wholes, size).scaled(*size).in_memory()
             self._wholes.append(raster)
             return raster
-        alike = [crop for crop in self._crops if crop.width * size[1] == crop.height * size[0]]
-        source = alike[-1] if alike else self._crop(size)
+        crops = self._crops.setdefault(recipe.focus, [])
+        alike = [crop for crop in crops if crop.width * size[1] == crop.height * size[0]]
+        source = alike[-1] if alike else self._crop(size, recipe.focus)
         raster = source.scaled(*size).in_memory()
-        self._crops.append(raster)
+        crops.append(raster)
         return raster
 
     @staticmethod
@@ -158,13 +163,16 @@ class _Prints:
         covering = [r for r in rasters if r.width >= size[0] and r.height >= size[1]]
         return min(covering, key=lambda raster: raster.width, default=rasters[0])
 
-    def _crop(self, size: Size) -> Raster:
-        """What draws attention, in these proportions, as large as it comes."""
+    def _crop(self, size: Size, focus: tuple[int, int] | None) -> Raster:
+        """What is around the focus or draws attention, in these proportions, as large as it comes.
+
+        Where a window around the focus would leave the picture it is moved back into it.
+        """
         source = self._smallest(self._wholes, size)
         width, height = _largest_window((source.width, source.height), proportions=size)
         if (width, height) == (source.width, source.height):
             return source
-        x, y = self._attention(size)
+        x, y = (focus[0] / 100, focus[1] / 100) if focus else self._attention(size)
         left = min(max(round(x * source.width - width / 2), 0), source.width - width)
         top = min(max(round(y * source.height - height / 2), 0), source.height - height)
         return source.cropped(left, top, width=width, height=height)

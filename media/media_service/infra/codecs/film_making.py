@@ -21,6 +21,7 @@ from media_service.core.recipes import (
     StreamRecipe,
 )
 from media_service.infra.codecs.ffmpeg import Ffmpeg
+from media_service.infra.codecs.film_description import Film, Size
 from media_service.infra.codecs.film_plans import (
     allowance,
     film_arguments,
@@ -28,7 +29,6 @@ from media_service.infra.codecs.film_plans import (
     preview_arguments,
     preview_chain,
 )
-from media_service.infra.codecs.film_description import Film, Size
 from media_service.infra.codecs.playlists import (
     Rung,
     master_playlist,

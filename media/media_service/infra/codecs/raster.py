@@ -12,6 +12,7 @@ Measured on libvips 8.18.7; each of these cost or broke something:
 
 from __future__ import annotations
 
+import io
 import mmap
 from typing import Any, Final, Self
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyvips
 import simplejpeg
+from PIL import AvifImagePlugin, Image
 
 from media_service.infra.codecs.colour import is_srgb
 
@@ -35,6 +37,10 @@ _WHITE: Final = 255.0
 _PROFILE_FIELD: Final = "icc-profile-data"
 _WEBP_EFFORT: Final = 2
 """340 ms for 3 megapixels with alpha; half of that with 0, for a fifth more bytes."""
+_AVIF_QUALITY: Final = 0.8
+"""Of that of a JPEG that looks as good: 85 becomes 68."""
+_AVIF_SPEED: Final = 9
+"""6 ms of CPU for 600 x 450 pixels, 9 at 8 for 5 % fewer bytes; 10 is the same as 9."""
 _MOVING_WEBP_EFFORT: Final = 0
 """18 megapixels a second, so that 250 stay within the CPU limit. More effort gains nothing."""
 
@@ -201,6 +207,23 @@ class Raster:
         effort = _MOVING_WEBP_EFFORT if self._is_strip() else _WEBP_EFFORT
         encoded: bytes = self._image.webpsave_buffer(Q=quality, effort=effort, keep="none")
         return encoded
+
+    def to_avif(self, quality: int) -> bytes:
+        """With alpha if there is any; no metadata. Qualities are those of JPEG."""
+        pixels = self.array()
+        image = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[:, :, 0])
+        if image.mode == "LA":
+            image = image.convert("RGBA")
+        file = io.BytesIO()
+        image.encoderinfo = {
+            "quality": round(_AVIF_QUALITY * quality),
+            "speed": _AVIF_SPEED,
+            "subsampling": "4:2:0",
+            "max_threads": 1,
+        }
+        # Not Image.save: it would first import other plugins, which a cell can't any more.
+        Image.SAVE[AvifImagePlugin.AvifImageFile.format](image, file, "")
+        return file.getvalue()
 
     def _is_strip(self) -> bool:
         return int(self._image.get_page_height()) < self.height

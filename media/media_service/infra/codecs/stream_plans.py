@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from media_service.core.recipes import PictureRecipe, even_size
+from media_service.infra.codecs.film_description import Film, Size
 from media_service.infra.codecs.film_plans import (
     CLEAN_H264,
     NO_METADATA,
@@ -16,7 +17,6 @@ from media_service.infra.codecs.film_plans import (
     preview_output,
     sound_arguments,
 )
-from media_service.infra.codecs.film_description import Film, Size
 
 SEGMENT_SECONDS: Final = 4
 

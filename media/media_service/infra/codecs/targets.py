@@ -12,7 +12,8 @@ from media_service.core.recipes import Encoding, PictureRecipe, Shape
 def picture_recipe(fields: Mapping[str, Any]) -> PictureRecipe:
     """The recipe of a request."""
     shape, encoding = Shape(fields["shape"]), Encoding(fields["encoding"])
-    return PictureRecipe(**{**fields, "shape": shape, "encoding": encoding})
+    focus = tuple(fields["focus"]) if fields["focus"] else None
+    return PictureRecipe(**{**fields, "shape": shape, "encoding": encoding, "focus": focus})
 
 
 def write_to(target: int, content: bytes) -> None:

@@ -8,6 +8,7 @@ import asyncpg
 
 from media_service.core.blobs import StoredRendition
 from media_service.core.media import Sha256
+from media_service.core.recipes import TRANSFORMED
 from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.types import Executor
 
@@ -48,6 +49,21 @@ class PostgresRenditions:
             rows = await self._executor.fetch(
                 f"select {_COLUMNS} from renditions where source = any($1)",
                 [bytes.fromhex(source) for source in sources],
+            )
+        return [_from_row(row) for row in rows]
+
+    async def transformed(self, source: Sha256, *, but: int) -> list[StoredRendition]:
+        """Those of this original that URLs asked for, but for so many of the newest."""
+        with translated():
+            rows = await self._executor.fetch(
+                f"""
+                select {_COLUMNS} from renditions
+                where source = $1 and starts_with(recipe_key, $2)
+                order by created_at desc, recipe_key offset $3
+                """,
+                bytes.fromhex(source),
+                TRANSFORMED,
+                but,
             )
         return [_from_row(row) for row in rows]
 
