@@ -14,6 +14,7 @@ from embedded_servers.postgres import open_postgres
 from media_client import TLS, MediaApi, MediaClient
 
 from user_service.accounts import Accounts
+from user_service.attachments import Attachments
 from user_service.attempts import Attempts
 from user_service.config import Settings, SettingsRefused
 from user_service.deletions import Deletions
@@ -46,6 +47,7 @@ from user_service.recurring import recurring
 from user_service.service import UserService
 from user_service.throttling import Allowances, Throttling
 from user_service.tokens import AccessTokens, Issuer, TokenVerifier, own_issuer
+from user_service.viewing import Viewing
 
 Check = Callable[[], Awaitable[None]]
 
@@ -100,7 +102,10 @@ async def open_user_service(
         database = await enter(
             open_database(database_url, max_connections=settings.max_connections)
         )
-        media = MediaOverGrpc(await enter(client or media_client_of(settings)))
+        media = MediaOverGrpc(
+            await enter(client or media_client_of(settings)),
+            upload_seconds=settings.media_upload_seconds,
+        )
         sessions, profile_rows = PostgresSessions(database), PostgresProfiles(database)
         throttles, deletion_rows = PostgresThrottles(database), PostgresDeletions(database)
         throttling = Throttling(throttles, _allowances(settings))
@@ -112,11 +117,14 @@ async def open_user_service(
             tokens=_access_tokens(settings, own_keys),
             clock=now,
         )
+        pictures, attachments = await _open_uploads(stack, settings, database, media)
         service = UserService(
             accounts=accounts,
             identifying=Identifying(verifier=verifier, sessions=sessions, clock=now),
             profiles=Profiles(profile_rows),
-            pictures=await _open_pictures(stack, settings, database, media),
+            pictures=pictures,
+            attachments=attachments,
+            viewing=Viewing(media),
             throttling=throttling,
         )
         housekeeping = Housekeeping(
@@ -130,14 +138,14 @@ async def open_user_service(
         )
 
 
-async def _open_pictures(
+async def _open_uploads(
     stack: AsyncExitStack, settings: Settings, database: PostgresDatabase, media: MediaOverGrpc
-) -> Pictures:
-    """The pictures, and what works off what they leave."""
-    profiles = PostgresProfiles(database)
+) -> tuple[Pictures, Attachments]:
+    """What takes files in, and what works off what they leave."""
+    profiles, attempt_rows = PostgresProfiles(database), PostgresAttempts(database)
     deletions = Deletions(rows=PostgresDeletions(database), media=media)
     attempts = Attempts(
-        rows=PostgresAttempts(database),
+        rows=attempt_rows,
         media=media,
         profiles=profiles,
         due_in=timedelta(seconds=settings.abandoned_seconds),
@@ -145,7 +153,8 @@ async def _open_pictures(
     enter = stack.enter_async_context
     await enter(recurring("deletions", deletions.work_off, every_seconds=_DELETE_SECONDS))
     await enter(recurring("attempts", attempts.tidy, every_seconds=_TIDY_SECONDS))
-    return Pictures(media=media, profiles=profiles, attempts=attempts, deletions=deletions)
+    pictures = Pictures(media=media, profiles=profiles, attempts=attempts, deletions=deletions)
+    return pictures, Attachments(media=media, attempts=attempts, rows=attempt_rows)
 
 
 def media_client_of(settings: Settings) -> MediaClient:
@@ -183,6 +192,7 @@ def _allowances(settings: Settings) -> Allowances:
         logins_per_address=Allowance(count=settings.logins_per_address, per=quarter),
         registrations_per_address=Allowance(count=settings.registrations_per_address, per=hour),
         uploads_per_user=Allowance(count=settings.uploads_per_user, per=minute),
+        attachments_per_user=Allowance(count=settings.attachments_per_user, per=hour),
     )
 
 

@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     logins_per_address: PositiveInt = Field(100, description="failed, in 15 minutes")
     registrations_per_address: PositiveInt = Field(100, description="in an hour")
     uploads_per_user: PositiveInt = Field(60, description="in a minute")
+    attachments_per_user: PositiveInt = Field(120, description="in an hour")
+    attachments_at_once: PositiveInt = Field(
+        24, description="in this process: up to 512 MB of disk each"
+    )
     uploads_at_once: PositiveInt = Field(256, description="in this process")
     abandoned_seconds: Annotated[float, Field(gt=0)] = Field(
         900, description="An upload nobody saw the end of is looked into after this long"

@@ -197,6 +197,10 @@ class UsernameTaken(Conflict):
     """Somebody has this username already."""
 
 
+class AttachmentDiscarded(Conflict):
+    """This upload was begun long ago and given up since; send the file under another key."""
+
+
 class PictureSuperseded(Conflict):
     """This upload was made before, and another picture has replaced it since."""
 
@@ -216,7 +220,7 @@ class BodyTooLarge(TooLarge):
 
 
 class FileTooLarge(TooLarge):
-    """The file has too many bytes: a profile picture takes 10 MB, a cover photo 20 MB."""
+    """The file has too many bytes for what it is; the documentation has the limits."""
 
 
 class Unsupported(UserError):
@@ -259,6 +263,10 @@ class TooManyRegistrations(Limited):
 
 class TooManyUploads(Limited):
     """Too many uploads; try again in a moment."""
+
+
+class TooManyListeners(Limited):
+    """Too many streams of events are open; close some of them."""
 
 
 class Unavailable(UserError):

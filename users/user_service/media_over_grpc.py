@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 
 import media_client
 import structlog
-from media_client import MediaApi, Purpose, Rendition, UploadedMedia
+from media_client import MediaApi, Purpose, UploadedMedia
 from structlog.contextvars import get_contextvars
 
 from user_service import errors
 from user_service.ports import MediaDetails
-from user_service.records import MediaId, Picture, Slot, Thumbnail, UserId
+from user_service.records import MediaId, Picture, Rendition, Slot, Thumbnail, UserId
 from user_service.spools import IN_MEMORY_BYTES, SpooledFile
 
 PURPOSES: Mapping[Slot, Purpose] = {
@@ -38,6 +39,10 @@ OURS: Mapping[type[media_client.MediaError], type[errors.UserError]] = {
 }
 """What a user can do something about, or should know. All else is the media service being away:
 it is down, slow, makes no sense, or we asked it for what no user did."""
+_OVER = frozenset({"completed", "failed", "cancelled"})
+_LOOK_SECONDS = 0.5
+_BYTES_PER_SECOND = 4 * 1024 * 1024
+"""What an upload may count on: a film of 512 MB has two minutes more than a small picture."""
 
 log = structlog.get_logger()
 
@@ -45,39 +50,65 @@ log = structlog.get_logger()
 class MediaOverGrpc:
     """The media service, through an open client."""
 
-    def __init__(self, client: MediaApi) -> None:
+    def __init__(self, client: MediaApi, *, upload_seconds: float = 60) -> None:
         self._client = client
+        self._upload_seconds = upload_seconds
 
     async def upload(
         self, file: SpooledFile, *, slot: Slot, user_id: UserId, idempotency_key: str
     ) -> Picture:
         """Store a file for a slot. The same key and bytes again answer the same medium."""
         with _translated():
-            if file.size_bytes <= IN_MEMORY_BYTES:
-                stored = await self._client.upload_media(
-                    file.content.read(),
-                    filename=file.filename,
-                    content_type=file.content_type,
-                    user_id=user_id,
-                    purpose=PURPOSES[slot],
-                    idempotency_key=idempotency_key,
-                )
-            else:
-                stored = await self._client.upload_media_stream(
-                    file.content,
-                    filename=file.filename,
-                    content_type=file.content_type,
-                    user_id=user_id,
-                    purpose=PURPOSES[slot],
-                    idempotency_key=idempotency_key,
-                    expected_size_bytes=file.size_bytes,
-                )
-            return _picture(stored)
+            return _picture(await self._send(file, PURPOSES[slot], user_id, idempotency_key))
+
+    async def attach(
+        self, file: SpooledFile, *, user_id: UserId, idempotency_key: str
+    ) -> MediaDetails:
+        """Store a file for a post. As `upload`, with all that is known of it."""
+        with _translated():
+            stored = await self._send(file, Purpose.POST_ATTACHMENT, user_id, idempotency_key)
+            return _details(await self._client.get_media(stored.media_id))
+
+    async def _send(
+        self, file: SpooledFile, purpose: Purpose, user_id: UserId, idempotency_key: str
+    ) -> UploadedMedia:
+        """One message for what is small; the rest in chunks, and with the time that it takes."""
+        if file.size_bytes <= IN_MEMORY_BYTES:
+            return await self._client.upload_media(
+                file.content.read(),
+                filename=file.filename,
+                content_type=file.content_type,
+                user_id=user_id,
+                purpose=purpose,
+                idempotency_key=idempotency_key,
+            )
+        return await self._client.upload_media_stream(
+            file.content,
+            filename=file.filename,
+            content_type=file.content_type,
+            user_id=user_id,
+            purpose=purpose,
+            idempotency_key=idempotency_key,
+            expected_size_bytes=file.size_bytes,
+            timeout=self._upload_seconds + file.size_bytes / _BYTES_PER_SECOND,
+        )
 
     async def get(self, media_id: MediaId) -> MediaDetails:
         """What is known of a medium. Raises MediaNotFound."""
         with _translated():
             return _details(await self._client.get_media(media_id))
+
+    async def watch(self, media_id: MediaId) -> AsyncIterator[MediaDetails]:
+        """What is known of it now, and again when that has changed; over when its processing is."""
+        told: MediaDetails | None = None
+        while True:
+            details = await self.get(media_id)
+            if details != told:
+                yield details
+            if details.status in _OVER:
+                return
+            told = details
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def find_uploaded(self, user_id: UserId, *, idempotency_key: str) -> MediaId:
         """What this user uploaded under this key. Raises MediaNotFound."""
@@ -140,8 +171,19 @@ def _media_id(text: str) -> MediaId:
     return MediaId(str(uuid.UUID(text)))
 
 
-def _thumbnail(stored: Rendition) -> Thumbnail:
+def _thumbnail(stored: media_client.Rendition) -> Thumbnail:
     return Thumbnail(name=stored.name, url=stored.url, width=stored.width, height=stored.height)
+
+
+def _rendition(stored: media_client.Rendition) -> Rendition:
+    return Rendition(
+        name=stored.name,
+        url=stored.url,
+        width=stored.width,
+        height=stored.height,
+        content_type=stored.content_type,
+        size_bytes=stored.size_bytes,
+    )
 
 
 def _details(media: media_client.Media) -> MediaDetails:
@@ -161,5 +203,8 @@ def _details(media: media_client.Media) -> MediaDetails:
         created_at=media.created_at,
         updated_at=media.updated_at,
         expires_at=media.expires_at,
-        renditions=tuple(_thumbnail(rendition) for rendition in media.renditions),
+        progress_percent=media.progress_percent,
+        page_count=media.page_count,
+        has_audio=media.has_audio,
+        renditions=tuple(_rendition(rendition) for rendition in media.renditions),
     )

@@ -1,4 +1,4 @@
-"""Pictures of profiles: put one in its slot, take it out, look at one.
+"""Pictures of profiles: put one in its slot, take it out.
 
 The new picture stands before the old one goes: upload, then one transaction that puts it into the
 profile and notes the old one for deletion, then the deletion, repeated until it is done. Whatever
@@ -15,8 +15,8 @@ import structlog
 
 from user_service.attempts import Attempts
 from user_service.deletions import Deletions
-from user_service.errors import MediaNotFound, Unavailable, UserError
-from user_service.ports import MediaDetails, MediaPort, ProfileRows
+from user_service.errors import Unavailable, UserError
+from user_service.ports import MediaPort, ProfileRows
 from user_service.records import MediaId, Picture, Slot, UserId
 from user_service.spools import SpooledFile
 
@@ -63,13 +63,6 @@ class Pictures:
         if replaced is not None:
             await self._deletions.hurry(replaced)
         return picture
-
-    async def details(self, media_id: MediaId, *, user_id: UserId) -> MediaDetails:
-        """What is known of a medium that this user may see. Raises MediaNotFound."""
-        details = await self._media.get(media_id)
-        if details.is_private and details.user_id != user_id:
-            raise MediaNotFound
-        return details
 
     async def delete(self, media_id: MediaId, *, user_id: UserId) -> bool:
         """Delete a medium of this user; the profile forgets it. Whether it is gone already.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -13,9 +13,9 @@ from user_service.records import (
     PendingDeletion,
     Picture,
     Profile,
+    Rendition,
     Session,
     Slot,
-    Thumbnail,
     UploadAttempt,
     UserId,
 )
@@ -154,6 +154,9 @@ class AttemptRows(Protocol):
     async def end(self, attempt: UploadAttempt) -> None:
         """Forget it, unless another has taken its place."""
 
+    async def settle(self, attempt: UploadAttempt, media_id: MediaId) -> bool:
+        """End it with its medium standing; False if that was noted for deletion meanwhile."""
+
 
 class MediaPort(Protocol):
     """The media service.
@@ -170,8 +173,19 @@ class MediaPort(Protocol):
         Conflict or Limited, with its code and sentence.
         """
 
+    async def attach(
+        self, file: SpooledFile, *, user_id: UserId, idempotency_key: str
+    ) -> MediaDetails:
+        """Store a file for a post. As `upload`, with all that is known of it."""
+
     async def get(self, media_id: MediaId) -> MediaDetails:
         """What is known of a medium. Raises MediaNotFound."""
+
+    def watch(self, media_id: MediaId) -> AsyncIterator[MediaDetails]:
+        """What is known of it now, and again when that has changed; over when its processing is.
+
+        Raises MediaNotFound, when it is deleted meanwhile too.
+        """
 
     async def find_uploaded(self, user_id: UserId, *, idempotency_key: str) -> MediaId:
         """What this user uploaded under this key. Raises MediaNotFound."""
@@ -202,4 +216,7 @@ class MediaDetails:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
-    renditions: Sequence[Thumbnail] = ()
+    progress_percent: int = 0
+    page_count: int = 0
+    has_audio: bool = False
+    renditions: Sequence[Rendition] = ()

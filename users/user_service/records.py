@@ -69,6 +69,18 @@ class Thumbnail:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rendition:
+    """One thing that is served of a medium: what plays, its poster, its wave."""
+
+    name: str
+    url: str
+    width: int
+    height: int
+    content_type: str
+    size_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A medium that fills a slot, as the media service answered."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from user_service.accounts import Accounts
+from user_service.attachments import Attachments
 from user_service.identity import Identifying
 from user_service.pictures import Pictures
 from user_service.profiles import Profiles
 from user_service.throttling import Throttling
+from user_service.viewing import Viewing
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,4 +21,6 @@ class UserService:
     identifying: Identifying
     profiles: Profiles
     pictures: Pictures
+    attachments: Attachments
+    viewing: Viewing
     throttling: Throttling

@@ -20,6 +20,7 @@ class Allowances:
     logins_per_address: Allowance
     registrations_per_address: Allowance
     uploads_per_user: Allowance
+    attachments_per_user: Allowance
 
 
 class Attempt:
@@ -61,6 +62,12 @@ class Throttling:
         """Raises TooManyUploads."""
         key = _key("upload user", user_id)
         await self._take(key, self._allowances.uploads_per_user, TooManyUploads)
+
+    async def before_attachment(self, user_id: UserId) -> None:
+        """Raises TooManyUploads."""
+        await self.before_upload(user_id)
+        key = _key("attachment user", user_id)
+        await self._take(key, self._allowances.attachments_per_user, TooManyUploads)
 
     async def _take(self, key: bytes, allowance: Allowance, refused: type[Limited]) -> None:
         wait = await self._rows.take(key, allowance)

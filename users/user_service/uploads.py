@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import MultipartParseError
@@ -50,10 +50,17 @@ _ANY_TYPE = "application/octet-stream"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What an upload may be."""
+    """What an upload may be: so many bytes of each kind, `image` or another."""
 
-    max_bytes: int
+    limits: Mapping[str, int]
     user_id: UserId
+    refusal: str = ""
+    """What is said of a type that is not taken, where that is not the usual."""
+
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes that a file of any kind may have."""
+        return max(self.limits.values())
 
     @property
     def max_body_bytes(self) -> int:
@@ -113,6 +120,7 @@ class _Form:
         self._parts = 0
         self._file: _Part | None = None
         self._file_bytes = 0
+        self._max_bytes = expected.max_bytes
         self._pieces: list[bytes] = []
         self._is_complete = False
 
@@ -163,6 +171,7 @@ class _Form:
 
     def _begin_content(self) -> None:
         self._part.check()
+        self._check_type(self._part.content_type if self._part.is_file else "")
         if self._part.name == _USER_ID and not self._part.is_file:
             return
         if self._part.name != _FILE:
@@ -173,6 +182,13 @@ class _Form:
             raise TooManyFiles
         self._file = self._part
 
+    def _check_type(self, content_type: str) -> None:
+        """What a part says it is narrows what it may be; what it is, its bytes decide later."""
+        kind = content_type.partition("/")[0]
+        if kind and kind not in self._expected.limits:
+            raise UnsupportedType(self._expected.refusal)
+        self._max_bytes = self._expected.limits.get(kind, self._expected.max_bytes)
+
     def _take(self, data: bytes) -> None:
         if not self.is_in_file:
             self._part.content += data
@@ -180,7 +196,7 @@ class _Form:
                 raise UnexpectedField
             return
         self._file_bytes += len(data)
-        if self._file_bytes > self._expected.max_bytes:
+        if self._file_bytes > self._max_bytes:
             raise FileTooLarge
         self._pieces.append(data)
 
@@ -234,8 +250,6 @@ class _Part:
         self.is_file = b"filename" in options
         self.filename = _readable(options.get(b"filename", b""))
         self.content_type = _declared_type(self._headers.get(b"content-type", b""))
-        if self.is_file and self.content_type and not self.content_type.startswith("image/"):
-            raise UnsupportedType
 
 
 def _readable(name: bytes) -> str:

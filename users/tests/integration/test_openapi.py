@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.needs_postgres, pytest.mark.asyncio(loop_scope="module
 OPERATIONS = {
     ("/api/v1/media/profile-picture", "post"),
     ("/api/v1/media/cover-photo", "post"),
+    ("/api/v1/media/attachments", "post"),
+    ("/api/v1/media/{media_id}/events", "get"),
     ("/api/v1/media/{media_id}", "get"),
     ("/api/v1/media/{media_id}", "delete"),
     ("/api/v1/auth/register", "post"),

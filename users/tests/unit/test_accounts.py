@@ -36,6 +36,7 @@ class House:
             logins_per_address=Allowance(count=8, per=QUARTER),
             registrations_per_address=Allowance(count=3, per=QUARTER),
             uploads_per_user=Allowance(count=2, per=QUARTER),
+            attachments_per_user=Allowance(count=2, per=QUARTER),
         )
         tokens = AccessTokens(
             KEYS, issuer="userd", audience="userd", lifetime=QUARTER, clock=_system_clock

@@ -21,6 +21,7 @@ from user_service.pictures import Pictures
 from user_service.ports import ProfileRows
 from user_service.records import MediaId, Picture, Slot, UploadAttempt, UserId
 from user_service.spools import SpooledFile
+from user_service.viewing import Viewing
 
 ADA, BOB = UserId("ada"), UserId("bob")
 QUICK = Retries(first_pause=0.001)
@@ -37,6 +38,7 @@ class House:
         self.attempts = Attempts(
             rows=self.rows.attempts, media=media, profiles=rows, due_in=timedelta()
         )
+        self.viewing = Viewing(media)
         self.pictures = Pictures(
             media=media, profiles=rows, attempts=self.attempts, deletions=self.deletions
         )
@@ -194,11 +196,11 @@ async def test_what_is_private_is_not_there_for_others(house: House) -> None:
         visibility=Visibility.PRIVATE,
     )
     media_id = MediaId(stored.media_id)
-    assert (await house.pictures.details(media_id, user_id=ADA)).is_private
+    assert (await house.viewing.details(media_id, user_id=ADA)).is_private
     said = set()
     for asked in (media_id, MediaId("0198c0de-0000-7000-8000-000000000000")):
         with pytest.raises(errors.MediaNotFound) as caught:
-            await house.pictures.details(asked, user_id=BOB)
+            await house.viewing.details(asked, user_id=BOB)
         said.add((caught.value.code, str(caught.value)))
         with pytest.raises(errors.MediaNotFound) as caught:
             await house.pictures.delete(asked, user_id=BOB)

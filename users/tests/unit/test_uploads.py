@@ -31,7 +31,7 @@ async def stream(body: bytes, sizes: Iterable[int] = ()) -> AsyncIterator[bytes]
 async def received(
     body: bytes | AsyncIterator[bytes], *, limit: int = LIMIT, folder: Path = Path()
 ) -> tuple[str, str, bytes]:
-    expected = Expected(max_bytes=limit, user_id=UserId("ada"))
+    expected = Expected(limits={"image": limit}, user_id=UserId("ada"))
     source = stream(body) if isinstance(body, bytes) else body
     async with open_spool(folder) as spool:
         file = await receive_file(source, spool, boundary=BOUNDARY, expected=expected)

@@ -191,7 +191,7 @@ class InMemoryProfiles:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.rows: dict[UserId, Profile] = {}
         self.deletions = InMemoryDeletions(now)
-        self.attempts = InMemoryAttempts(now)
+        self.attempts = InMemoryAttempts(now, self.deletions)
 
     async def get(self, user_id: UserId) -> Profile | None:
         return self.rows.get(user_id)
@@ -246,8 +246,9 @@ class InMemoryProfiles:
 
 
 class InMemoryAttempts:
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], deletions: InMemoryDeletions) -> None:
         self._now = now
+        self._deletions = deletions
         self._begun = 0
         self.rows: dict[tuple[UserId, str], tuple[UploadAttempt, datetime]] = {}
 
@@ -274,3 +275,7 @@ class InMemoryAttempts:
         name = attempt.user_id, attempt.idempotency_key
         if name in self.rows and self.rows[name][0] == attempt:
             del self.rows[name]
+
+    async def settle(self, attempt: UploadAttempt, media_id: MediaId) -> bool:
+        await self.end(attempt)
+        return media_id not in self._deletions.rows

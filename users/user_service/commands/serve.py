@@ -17,8 +17,8 @@ from user_service.composition import Opened, open_user_service
 from user_service.config import Settings
 from user_service.http_api.app import HttpSettings, http_app
 from user_service.http_api.bodies import Pace
-from user_service.http_api.media_routes import UploadLimits
 from user_service.http_api.server import serve_http
+from user_service.http_api.uploading import UploadLimits
 from user_service.tracing import UNTRACED, Tracing, TracingRefused, open_tracing
 
 _M_ARENA_MAX = -8  # of malloc.h
@@ -76,7 +76,12 @@ def _http(settings: Settings, opened: Opened) -> HttpSettings:
         least_bytes_per_second=settings.upload_least_bytes_per_second,
         measured_after_seconds=settings.upload_idle_seconds,
     )
-    uploads = UploadLimits(folder=opened.spool_folder, at_once=settings.uploads_at_once, pace=pace)
+    uploads = UploadLimits(
+        folder=opened.spool_folder,
+        at_once=settings.uploads_at_once,
+        attachments_at_once=settings.attachments_at_once,
+        pace=pace,
+    )
     return HttpSettings(
         media_public_url=settings.media_public_url,
         uploads=uploads,

@@ -33,12 +33,14 @@ from user_service.http_api.errors import (
     Problem,
     problem_of,
 )
+from user_service.http_api.events import EventStreams
 from user_service.http_api.exchange import Exchange
-from user_service.http_api.media_routes import Uploading, UploadLimits, media_routes
+from user_service.http_api.media_routes import media_routes
 from user_service.http_api.openapi import describe
 from user_service.http_api.operations import operations_routes
 from user_service.http_api.pages import page_routes
 from user_service.http_api.profile_routes import profile_routes
+from user_service.http_api.uploading import Uploading, UploadLimits
 from user_service.service import UserService
 
 _NO_TELEMETRY: TelemetryConfig = {
@@ -74,9 +76,9 @@ def http_app(
     describe(app)
     addresses = Addresses(settings.trusted_proxies)
     app.state.identifying = service.identifying
-    uploading = Uploading(service.pictures, service.throttling, settings.uploads)
+    uploading = Uploading(service.throttling, settings.uploads)
     routers = (
-        media_routes(uploading, service.pictures),
+        media_routes(service, uploading, EventStreams(is_draining=is_draining)),
         auth_routes(service.accounts, addresses),
         profile_routes(service.profiles),
         operations_routes(checks, is_draining=is_draining),

@@ -19,7 +19,7 @@ _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Makes a retry safe: the same key and file again answer the same picture.",
+    "description": "Makes a retry safe: the same key and file again answer the same medium.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,64}$"},
 }
 _MEANINGS = {
@@ -31,7 +31,7 @@ _MEANINGS = {
     Kind.CONFLICT: "At odds with what is there.",
     Kind.TOO_LARGE: "More bytes than allowed.",
     Kind.UNSUPPORTED: "A type that is not taken.",
-    Kind.BROKEN: "A picture that is damaged, or beyond the limits.",
+    Kind.BROKEN: "A file that is damaged, or beyond the limits.",
     Kind.LIMITED: "Too much at once.",
     Kind.UNAVAILABLE: "Something is away for a moment; nothing was changed.",
     Kind.FULL: "No room left.",
@@ -56,13 +56,12 @@ def takes_json(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def takes_file(limit: str) -> dict[str, Any]:
+PICTURES = "JPEG, PNG, WebP, GIF, AVIF or HEIC"
+
+
+def takes_file(description: str) -> dict[str, Any]:
     """A route that reads a form with one file."""
-    file = {
-        "type": "string",
-        "format": "binary",
-        "description": f"A picture, up to {limit}: JPEG, PNG, WebP, GIF, AVIF or HEIC.",
-    }
+    file = {"type": "string", "format": "binary", "description": description}
     schema = {
         "type": "object",
         "required": ["file"],

@@ -1,14 +1,9 @@
-"""Pictures: in, out, and what is known of them."""
+"""Pictures and attachments: in, out, and what is known of them."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -16,11 +11,12 @@ from fastapi import Path as InPath
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
-from user_service.errors import Busy, FileTooLarge, InvalidIdempotencyKey, Kind
+from user_service.attachments import Attachments
+from user_service.errors import Kind
 from user_service.http_api.answers import answer
 from user_service.http_api.asking import User
-from user_service.http_api.bodies import Pace, arriving
-from user_service.http_api.documentation import refusals, takes_file
+from user_service.http_api.documentation import PICTURES, refusals, takes_file
+from user_service.http_api.events import EventStreams
 from user_service.http_api.schemas import (
     Answer,
     DeletedView,
@@ -29,22 +25,18 @@ from user_service.http_api.schemas import (
     media_view,
     picture_view,
 )
+from user_service.http_api.uploading import Uploading
 from user_service.pictures import Pictures
-from user_service.records import Slot, UserId
+from user_service.records import MediaId, Slot, UserId
 from user_service.records import media_id as parsed_media_id
-from user_service.spools import open_spool
-from user_service.throttling import Throttling
-from user_service.uploads import Expected, boundary_of, receive_file
-
-MB = 1024 * 1024
-MAX_BYTES = {Slot.PROFILE_PICTURE: 10 * MB, Slot.COVER_PHOTO: 20 * MB}
-_KEY = re.compile(r"[\x21-\x7e]{1,64}")
+from user_service.service import UserService
+from user_service.viewing import Viewing
 
 
 class _MediumConvertor(StringConvertor):
     """What may be an id: not the names of our own endpoints, whose methods are theirs."""
 
-    regex = "(?!profile-picture$|cover-photo$)[^/]+"
+    regex = "(?!profile-picture$|cover-photo$|attachments$)[^/]+"
 
 
 register_url_convertor("medium", _MediumConvertor())
@@ -65,115 +57,124 @@ _DELETING: dict[int | str, dict[str, Any]] = {
 _MediaId = Annotated[str, InPath(json_schema_extra={"format": "uuid"})]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class UploadLimits:
-    """How many uploads at once, how slowly, and where they wait."""
-
-    folder: Path
-    at_once: int = 256
-    pace: Pace = dataclasses.field(default_factory=Pace)
-
-
-class Uploading:
-    """Takes pictures out of requests and puts them into profiles."""
-
-    def __init__(self, pictures: Pictures, throttling: Throttling, limits: UploadLimits) -> None:
-        self._pictures = pictures
-        self._throttling = throttling
-        self._limits = limits
-        self._under_way = 0
-
-    async def put(self, request: Request, *, slot: Slot, user: UserId) -> Response:
-        """Everything that can be refused without the body is refused before it is read."""
-        boundary = boundary_of(request.headers.get("content-type", ""))
-        key = _idempotency_key(request)
-        expected = Expected(max_bytes=MAX_BYTES[slot], user_id=user)
-        _check_announced(request, expected)
-        with self._counted():
-            await self._throttling.before_upload(user)
-            async with open_spool(self._limits.folder) as spool:
-                body = arriving(request, self._limits.pace)
-                file = await receive_file(body, spool, boundary=boundary, expected=expected)
-                picture = await self._pictures.put(
-                    file, slot=slot, user_id=user, idempotency_key=f"{slot}:{key}"
-                )
-        return answer(picture_view(picture))
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        if self._under_way >= self._limits.at_once:
-            raise Busy
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    int(HTTPStatus.OK): {
+        "description": "One `data:` with what GET answers as `data`, at once and at each change, "
+        "until the work on the medium is over; then the stream ends. `event: error` with `code` "
+        "and `message` if it can't go on. After ten minutes, or when the service stops, it ends "
+        "early: ask again.",
+        "content": {"text/event-stream": {"schema": {"type": "object"}}},
+    }
+}
+_ATTACHMENT = (
+    f"A picture, up to 25 MB: {PICTURES}. A film, up to 512 MB and 30 minutes: MP4, MOV, WebM or "
+    "MKV. A sound, up to 100 MB and 30 minutes: MP3, M4A, AAC, Ogg, WAV or FLAC."
+)
 
 
-def _check_announced(request: Request, expected: Expected) -> None:
-    """A body that says it is too large is believed. Raises FileTooLarge."""
-    if int(request.headers.get("content-length") or 0) > expected.max_body_bytes:
-        raise FileTooLarge
-
-
-def _idempotency_key(request: Request) -> str:
-    """The caller's, so that a retry of a lost answer gets it; else one of its own."""
-    values = request.headers.getlist("idempotency-key")
-    if not values:
-        return uuid.uuid4().hex
-    if len(values) > 1 or not _KEY.fullmatch(values[0]):
-        raise InvalidIdempotencyKey
-    return values[0]
-
-
-def media_routes(uploading: Uploading, pictures: Pictures) -> APIRouter:
+def media_routes(service: UserService, uploading: Uploading, streams: EventStreams) -> APIRouter:
     """The routes under /api/v1/media."""
     router = APIRouter(prefix="/api/v1/media", tags=["media"])
-    endpoints = _Endpoints(uploading, pictures)
+    _add_uploads(router, _Uploads(uploading, service.pictures, service.attachments))
+    _add_media(router, _Media(service.pictures, service.viewing, streams))
+    return router
+
+
+def _add_uploads(router: APIRouter, endpoints: _Uploads) -> None:
     router.post(
         "/profile-picture",
         response_model=Answer[PictureView],
         responses=_UPLOAD_REFUSALS,
-        openapi_extra=takes_file("10 MB"),
+        openapi_extra=takes_file(f"A picture, up to 10 MB: {PICTURES}."),
     )(endpoints.set_profile_picture)
     router.post(
         "/cover-photo",
         response_model=Answer[PictureView],
         responses=_UPLOAD_REFUSALS,
-        openapi_extra=takes_file("20 MB"),
+        openapi_extra=takes_file(f"A picture, up to 20 MB: {PICTURES}."),
     )(endpoints.set_cover_photo)
+    router.post(
+        "/attachments",
+        response_model=Answer[MediaView],
+        responses=_UPLOAD_REFUSALS,
+        openapi_extra=takes_file(_ATTACHMENT),
+    )(endpoints.add_attachment)
+
+
+def _add_media(router: APIRouter, endpoints: _Media) -> None:
     router.get(
         "/{media_id:medium}",
         response_model=Answer[MediaView],
         responses=refusals(Kind.UNAUTHENTICATED, Kind.NOT_FOUND),
     )(endpoints.read)
+    router.get(
+        "/{media_id:medium}/events",
+        response_class=Response,
+        responses=refusals(Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.LIMITED) | _EVENTS,
+    )(endpoints.listen)
     router.delete(
         "/{media_id:medium}",
         response_model=Answer[DeletedView],
         responses=refusals(Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.NOT_FOUND) | _DELETING,
     )(endpoints.delete)
-    return router
 
 
-class _Endpoints:
-    """Their docstrings are the documentation of the routes."""
+# The docstrings of endpoints are the documentation of their routes.
 
-    def __init__(self, uploading: Uploading, pictures: Pictures) -> None:
+
+class _Uploads:
+    """What takes a file."""
+
+    def __init__(self, uploading: Uploading, pictures: Pictures, attachments: Attachments) -> None:
         self._uploading = uploading
         self._pictures = pictures
+        self._attachments = attachments
 
     async def set_profile_picture(self, request: Request, user: User) -> Response:
         """Set your profile picture; the one before is deleted."""
-        return await self._uploading.put(request, slot=Slot.PROFILE_PICTURE, user=user)
+        return await self._set(request, Slot.PROFILE_PICTURE, user)
 
     async def set_cover_photo(self, request: Request, user: User) -> Response:
         """Set your cover photo; the one before is deleted."""
-        return await self._uploading.put(request, slot=Slot.COVER_PHOTO, user=user)
+        return await self._set(request, Slot.COVER_PHOTO, user)
+
+    async def _set(self, request: Request, slot: Slot, user: UserId) -> Response:
+        async with self._uploading.picture(request, slot=slot, user=user) as (file, key):
+            picture = await self._pictures.put(file, slot=slot, user_id=user, idempotency_key=key)
+        return answer(picture_view(picture))
+
+    async def add_attachment(self, request: Request, user: User) -> Response:
+        """Store a picture, a film or a sound for a post; it is yours until you delete it.
+
+        A picture and a poster can be shown at once; what plays is among the `renditions` when it
+        is there: `progress_percent` and the events tell when.
+        """
+        async with self._uploading.attachment(request, user=user) as (file, key):
+            stored = await self._attachments.add(file, user_id=user, idempotency_key=key)
+        return answer(media_view(stored, to=user))
+
+
+class _Media:
+    """What tells of a medium, and ends one."""
+
+    def __init__(self, pictures: Pictures, viewing: Viewing, streams: EventStreams) -> None:
+        self._pictures = pictures
+        self._viewing = viewing
+        self._streams = streams
 
     async def read(self, media_id: _MediaId, user: User) -> Response:
         """What is known of a medium; private ones only to their owner."""
-        details = await self._pictures.details(parsed_media_id(media_id), user_id=user)
+        details = await self._viewing.details(parsed_media_id(media_id), user_id=user)
         return answer(media_view(details, to=user))
+
+    async def listen(self, media_id: _MediaId, user: User) -> Response:
+        """What is known of a medium, and again whenever that has changed, as server-sent events."""
+        views = self._views(parsed_media_id(media_id), user)
+        return await self._streams.answer(views, user=user)
+
+    async def _views(self, media_id: MediaId, user: UserId) -> AsyncIterator[MediaView]:
+        async for details in self._viewing.changes(media_id, user_id=user):
+            yield media_view(details, to=user)
 
     async def delete(self, media_id: _MediaId, user: User) -> Response:
         """Delete a medium of yours; your profile forgets it. Twice is no error."""

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 _ABOUT = """
-Accounts, profiles, and the pictures in them.
+Accounts, profiles and the pictures in them, and what will be attached to posts.
 
 Every answer is `{"success": true, "data": …}` or
 `{"success": false, "error": {"code", "message"}}`. Programs match on `code`; `message` is one
@@ -17,7 +17,7 @@ sentence that is safe to show. `X-Request-Id` finds the request in the logs; sen
 own there. MB means 1,048,576 bytes.
 
 Send `Idempotency-Key` (1 to 64 visible characters) with an upload to make its retry safe: the
-same key and file again answer the same picture.
+same key and file again answer the same medium.
 """
 
 

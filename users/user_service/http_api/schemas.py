@@ -91,6 +91,13 @@ class ThumbnailView(BaseModel):
     height: int
 
 
+class RenditionView(ThumbnailView):
+    """One thing that is served of a medium, as it is there: `full`, `poster`, `hls`, `waveform`."""
+
+    content_type: str
+    size_bytes: int = Field(description="0 until it has been made.")
+
+
 class PictureView(BaseModel):
     """A picture. Its URLs work at once."""
 
@@ -115,9 +122,14 @@ class MediaView(PictureView):
     size_bytes: int
     status: str
     visibility: str
-    duration_ms: int
+    duration_ms: int = Field(description="0 for what does not play.")
+    has_audio: bool
+    page_count: int
     failure_code: str
-    renditions: list[ThumbnailView]
+    progress_percent: int = Field(description="How much of the work on its renditions is done.")
+    renditions: list[RenditionView] = Field(
+        description="Those that are there: more of them as the work goes on."
+    )
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
@@ -160,14 +172,15 @@ def media_view(details: MediaDetails, *, to: UserId) -> MediaView:
     """A medium as it is answered to this user."""
     known = {name: getattr(details, name) for name in _DETAILS}
     known["filename"] = details.filename if details.user_id == to else ""
-    renditions = [ThumbnailView.model_validate(rendition) for rendition in details.renditions]
+    renditions = [RenditionView.model_validate(rendition) for rendition in details.renditions]
     picture = picture_view(details.picture).model_dump()
     return MediaView(**picture, **known, renditions=renditions)
 
 
 _DETAILS = (
     "user_id", "purpose", "media_type", "content_type", "size_bytes", "status", "visibility",
-    "duration_ms", "failure_code", "created_at", "updated_at", "expires_at",
+    "duration_ms", "has_audio", "page_count", "failure_code", "progress_percent", "created_at",
+    "updated_at", "expires_at",
 )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import asyncpg
 
 from user_service.postgres.database import Connection, PostgresDatabase
-from user_service.records import UploadAttempt, UserId
+from user_service.records import MediaId, UploadAttempt, UserId
 
 _PUT_OFF = timedelta(minutes=1)
 
@@ -58,6 +59,15 @@ class PostgresAttempts:
         """Forget it, unless another has taken its place."""
         async with self._database.connection() as connection:
             await end_attempt(connection, attempt)
+
+    async def settle(self, attempt: UploadAttempt, media_id: MediaId) -> bool:
+        """End it with its medium standing; False if that was noted for deletion meanwhile."""
+        async with self._database.transaction() as connection:
+            await end_attempt(connection, attempt)
+            is_noted = await connection.fetchval(
+                "select true from media_deletions where media_id = $1", uuid.UUID(media_id)
+            )
+        return not is_noted
 
 
 async def end_attempt(connection: Connection, attempt: UploadAttempt) -> None:
