@@ -23,12 +23,16 @@ INERT: Header = (b"content-security-policy", b"default-src 'none'; frame-ancesto
 
 
 def page_policy(media_public_url: str) -> Header:
-    """For our pages: their own files, and pictures of the media service, and nothing else."""
+    """For our pages: their own files, media of the media service, and nothing else.
+
+    Streams come by `connect-src`, piece by piece, and play as a `blob:` that the page fills.
+    """
     parts = urlsplit(media_public_url)
+    media = f"{parts.scheme}://{parts.netloc}"
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; "
-        f"img-src 'self' blob: data: {parts.scheme}://{parts.netloc}; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"img-src 'self' blob: data: {media}; media-src blob: {media}; "
+        f"connect-src 'self' {media}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     return (b"content-security-policy", policy.encode())
 

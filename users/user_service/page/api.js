@@ -51,14 +51,15 @@ export async function call(method, path, { token, body } = {}) {
 }
 
 // `fetch` can't tell how much of a body has left, so uploads go through XMLHttpRequest.
-/** Send a file as the field `file`; resolves to the envelope's data. */
-export function upload(path, file, { token, onProgress, signal }) {
+/** Send a file as the field `file`; resolves to the envelope's data. `key` makes a retry safe. */
+export function upload(path, file, { token, onProgress, signal, key = "" }) {
   const form = new FormData();
   form.append("file", file, file.name);
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
     request.setRequestHeader("Authorization", `Bearer ${token}`);
+    if (key) request.setRequestHeader("Idempotency-Key", key);
     request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
     request.onload = () => settle(request, resolve, reject);
     request.onerror = () => reject(noAnswer());

@@ -19,6 +19,19 @@ export function hide(element, nextFocus) {
   if (hadFocus) nextFocus?.focus();
 }
 
+let copies = 0;
+
+/** A copy of what a template holds; labels get the progress bar after them. */
+export function copyOf(selector) {
+  const copy = one(selector).content.firstElementChild.cloneNode(true);
+  for (const label of copy.querySelectorAll("label")) {
+    copies += 1;
+    label.htmlFor = `bar-${copies}`;
+    label.nextElementSibling.id = label.htmlFor;
+  }
+  return copy;
+}
+
 /** Ask before a deletion; resolves to whether to go on. */
 export function confirmDeletion(name) {
   const dialog = one("#confirm");
