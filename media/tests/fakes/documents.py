@@ -136,8 +136,10 @@ def pdf_of_loops() -> bytes:
         [
             b"<</Type/Catalog/Pages 2 0 R>>",
             b"<</Type/Pages/Count 1000000/Kids[2 0 R 3 0 R 2 0 R]/Parent 2 0 R>>",
-            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]/Contents 5 0 R"
-            b"/Resources<</XObject<</X 4 0 R>>>>>>",
+            (
+                b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]/Contents 5 0 R"
+                b"/Resources<</XObject<</X 4 0 R>>>>>>"
+            ),
             form,
             pdf_stream(b"/X Do"),
         ]
