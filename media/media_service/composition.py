@@ -45,6 +45,7 @@ from media_service.infra.codecs.documents import (
     DOCUMENT_TIME_LIMITS,
     DocumentCodecs,
 )
+from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.codecs.kinds import CodecsByKind
 from media_service.infra.memory.cache import InProcessCache
@@ -112,9 +113,10 @@ async def open_media_service(
         name = f"mediad-{secrets.token_hex(6)}"
         cells = Cells(size=settings.cells)
         papers = Cells(DOCUMENT_CELL, size=1, time_limits=DOCUMENT_TIME_LIMITS)
+        av_cells = Cells(AV_CELL, size=min(2, settings.cells), time_limits=AV_TIME_LIMITS)
         if is_decoding:
-            await enter(cells)
-            await enter(papers)
+            for pool_of_cells in (cells, papers, av_cells):
+                await enter(pool_of_cells)
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
         pool = open_database(
@@ -133,8 +135,14 @@ async def open_media_service(
         changes = await enter(open_changes(database_url))
         cache, helpful = await _open_cache(stack, settings, changes)
         pictures = ImageCodecs(cells)
-        documents = DocumentCodecs(papers)
-        codecs = CodecsByKind({MediaType.IMAGE: pictures, MediaType.DOCUMENT: documents})
+        documents, films = DocumentCodecs(papers), FilmCodecs(av_cells)
+        codecs = CodecsByKind(
+            {
+                MediaType.IMAGE: pictures,
+                MediaType.VIDEO: films,
+                MediaType.DOCUMENT: documents,
+            }
+        )
         codecs = tracing.steps(codecs, inspect="cell inspect", develop="cell develop")
         signer = Signer(_signing_keys(settings))
         policies = read_policies(settings.policies_file)
@@ -230,16 +238,19 @@ async def open_media_service(
             connection_name=name,
             checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             helpful=helpful,
-            decoders=lambda: _decoders([pictures, documents], cells),
+            decoders=lambda: _decoders((pictures, films, documents), (cells, av_cells, papers)),
         )
 
 
-def _decoders(kinds: Sequence[ImageCodecs | DocumentCodecs], cells: Cells) -> Mapping[str, object]:
-    """What is decoded, by which versions, and how cells are confined."""
+def _decoders(
+    kinds: Sequence[ImageCodecs | FilmCodecs | DocumentCodecs], pools: Sequence[Cells]
+) -> Mapping[str, object]:
+    """What is decoded, by which versions, and how cells of every kind are confined."""
+    sandboxes = [pool.sandbox() for pool in pools]
     return {
-        "formats": sorted(format for codecs in kinds for format in codecs.formats()),
-        "versions": {name: v for codecs in kinds for name, v in codecs.versions().items()},
-        "sandbox": list(cells.sandbox()),
+        "formats": sorted(format for kind in kinds for format in kind.formats()),
+        "versions": {name: version for kind in kinds for name, version in kind.versions().items()},
+        "sandbox": [name for name in sandboxes[0] if all(name in other for other in sandboxes)],
     }
 
 

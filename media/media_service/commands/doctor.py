@@ -21,6 +21,7 @@ from media_service.composition import (
 from media_service.config import Settings
 from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.film_codecs import AV_CELL, FilmCodecs
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.postgres.database import open_database
 from media_service.policies_file import read_policies
@@ -155,8 +156,9 @@ async def _cache(settings: Settings) -> str:
 
 
 async def _decoders(_settings: Settings) -> str:
-    async with Cells(size=1) as cells:
-        names = sorted(format.name for format in ImageCodecs(cells).formats())
+    async with Cells(size=1) as cells, Cells(AV_CELL, size=1) as av_cells:
+        formats = ImageCodecs(cells).formats() | FilmCodecs(av_cells).formats()
+        names = sorted(format.name for format in formats)
         return f"{', '.join(names)}; cells confined by {', '.join(cells.sandbox())}"
 
 

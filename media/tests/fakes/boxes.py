@@ -41,3 +41,14 @@ def overwritten(file: bytes, *path: bytes, at: int, with_: bytes) -> bytes:
     """The file with bytes of a box replaced, counted from the end of its header."""
     start = span_of(file, *path)[0] + 8 + at
     return file[:start] + with_ + file[start + len(with_) :]
+
+
+def replaced(file: bytes, *path: bytes, with_: bytes) -> bytes:
+    """The file with a box replaced by others, which its parents grow with; offsets stay as told."""
+    start, end = span_of(file, *path)
+    grown = file[:start] + with_ + file[end:]
+    for depth in range(1, len(path)):
+        at, outer_end = span_of(file, *path[:depth])
+        size = outer_end - at + len(with_) - (end - start)
+        grown = grown[:at] + size.to_bytes(4, "big") + grown[at + 4 :]
+    return grown

@@ -25,9 +25,10 @@ import av.subtitles.stream
 import av.video.codeccontext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
-from media_service.core.errors import BrokenFile, TooComplex, UnsupportedCodec
+from media_service.core.errors import BrokenFile, MediaError, TooComplex, UnsupportedCodec
 from media_service.core.formats import Format
 from media_service.core.renditions import MAX_FRAME_PIXELS
 
@@ -159,7 +160,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     """
     streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
     decoded = [s for s in streams if _decoder(s) in VIDEO_CODECS]
-    if streams and not decoded:
+    if not decoded and any(_decoder(s) for s in streams):
         raise UnsupportedCodec
     return max(decoded, key=_picture_rank, default=None)
 
@@ -168,6 +169,12 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     """The sound to play: the default stream, else that of most channels; None if none decodes."""
     decoded = [s for s in container.streams.audio if _is_sound(s)]
     return max(decoded, key=lambda s: (_is_default(s), s.codec_context.channels), default=None)
+
+
+def nothing_to_play(container: InputContainer) -> MediaError:
+    """Why there is neither a picture nor a sound."""
+    streams = [*container.streams.video, *container.streams.audio]
+    return UnsupportedCodec() if any(_decoder(s) for s in streams) else BrokenFile()
 
 
 def library_versions() -> dict[str, str]:
@@ -182,7 +189,7 @@ def _refuse_to_open(_url: str, _flags: int, _options: dict[str, Any]) -> NoRetur
     raise BrokenFile
 
 
-def _decoder(stream: VideoStream | AudioStream) -> str:
+def _decoder(stream: Stream) -> str:
     """The name of its decoder; a stream without one has no codec context."""
     context: Any = stream.codec_context
     return context.name if context else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from media_service.core.codec_ports import OnProgress, no_progress
-from media_service.core.errors import BrokenFile
+from media_service.core.errors import BrokenFile, DecoderUnavailable
 from media_service.core.formats import Format
 from media_service.core.media import MediaType
 from media_service.core.recipes import PictureRecipe, Recipe
@@ -41,9 +41,9 @@ class FilmMaker(Protocol):
 
 
 class FilmCodecs:
-    """Implements `core.codec_ports.Codecs` for films."""
+    """Implements `core.codec_ports.Codecs` for films; without a maker, nothing moves."""
 
-    def __init__(self, cells: Cells, maker: FilmMaker) -> None:
+    def __init__(self, cells: Cells, maker: FilmMaker | None = None) -> None:
         self._cells = cells
         self._maker = maker
 
@@ -77,6 +77,8 @@ class FilmCodecs:
             found = await self._develop_stills(source, format=format, targets=stills)
             made.update(zip((path for _, path in stills), found, strict=True))
         if moving:
+            if self._maker is None:
+                raise DecoderUnavailable
             found = await self._maker.develop(
                 source, format=format, targets=moving, on_progress=on_progress
             )

@@ -8,7 +8,12 @@ from media_service.core.errors import UnsupportedCodec
 from media_service.core.formats import Format
 from media_service.core.recipes import PictureRecipe
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.containers import audio_stream, open_container, video_stream
+from media_service.infra.codecs.containers import (
+    audio_stream,
+    nothing_to_play,
+    open_container,
+    video_stream,
+)
 from media_service.infra.codecs.developing import Size, Write, develop_picture
 from media_service.infra.codecs.durations import duration_ms
 from media_service.infra.codecs.inspecting import blurhash_of
@@ -29,7 +34,7 @@ def inspect_and_keep(source: int, *, format: Format) -> tuple[Inspection, Poster
         pictures, sound = video_stream(container), audio_stream(container)
         streams = [stream for stream in (pictures, sound) if stream]
         if not streams:
-            raise UnsupportedCodec
+            raise nothing_to_play(container)
         if pictures:
             check_size(pictures)
         length = duration_ms(container, streams)

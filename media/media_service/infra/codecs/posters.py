@@ -30,7 +30,7 @@ _MOST_PACKETS: Final = 5000
 _BLACK, _BRIGHT_SHARE = 24, 0.02
 """A frame is black if fewer than this share of its pixels have more luma, of 255, than this."""
 _HD_ROWS: Final = 720
-_SANE_ASPECTS: Final = (Fraction(1, 8), Fraction(8))
+_SANE_ASPECTS: Final = (Fraction(1, 16), Fraction(16))
 _UNSPECIFIED: Final = 2
 _ROTATIONS: Final = {
     # Signs of a, b, c, d of the display matrix, and the EXIF orientation of the same turn.
@@ -51,9 +51,8 @@ class Poster(Picture):
     shrinks = (1, 2, 4, 8)
 
     def __init__(self, frame: VideoFrame, *, aspect: Fraction) -> None:
-        width = round(frame.width * aspect)
-        header = Header(width=width, height=frame.height, orientation=_orientation(frame))
-        super().__init__(b"", header)
+        width, height = square_size(frame.width, frame.height, aspect)
+        super().__init__(b"", Header(width=width, height=height, orientation=_orientation(frame)))
         self._frame = frame
 
     def decode(self, shrink: int = 1) -> Raster:
@@ -65,6 +64,11 @@ class Poster(Picture):
             if is_srgb_alike(**colours):
                 return Raster.of_array(_rgb(frame, size, "rgb24"))
             return Raster.of_array(to_srgb(_rgb(frame, size, "rgb48le"), **colours))
+
+
+def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """In square pixels instead of ones of this aspect ratio, no side smaller than it was."""
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
 
 
 def check_size(stream: VideoStream) -> None:
