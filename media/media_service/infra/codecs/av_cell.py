@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from media_service.core.errors import MediaError
 from media_service.core.formats import Format
 from media_service.infra.codecs import films, wire
 from media_service.infra.codecs.av_samples import SAMPLE_SIZE, SAMPLES, opened_sample
+from media_service.infra.codecs.confinement import Limits
 from media_service.infra.codecs.containers import library_versions
 from media_service.infra.codecs.posters import Poster
 from media_service.infra.codecs.serving import serve
 from media_service.infra.codecs.targets import picture_recipe, write_to
 
-_KEPT_PIXELS = 13_000_000
+_KEPT_PIXELS: Final = 13_000_000
+_LIMITS: Final = Limits(memory_bytes=512 * 1024**2)
+"""A few frames of 50 megapixels; indexes that lie ask for more."""
 
 
 def introduce() -> wire.Message:
@@ -75,4 +78,4 @@ class Works:
 
 if __name__ == "__main__":
     works = Works()
-    serve({"inspect": works.inspect, "develop": works.develop}, introduce=introduce)
+    serve({"inspect": works.inspect, "develop": works.develop}, introduce=introduce, limits=_LIMITS)

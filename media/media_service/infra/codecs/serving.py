@@ -13,7 +13,13 @@ from typing import Any, Final
 
 from media_service.core.errors import MediaError
 from media_service.infra.codecs import wire
-from media_service.infra.codecs.confinement import allow_cpu, confine, die_with_parent
+from media_service.infra.codecs.confinement import (
+    CELL_LIMITS,
+    Limits,
+    allow_cpu,
+    confine,
+    die_with_parent,
+)
 
 Work = Callable[[Mapping[str, Any], int, Sequence[int]], wire.Message]
 """Does one kind of job, given its request, the source file and the target files."""
@@ -28,7 +34,12 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _give_back_memory: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)
 
 
-def serve(works: Mapping[str, Work], *, introduce: Callable[[], wire.Message]) -> None:
+def serve(
+    works: Mapping[str, Work],
+    *,
+    introduce: Callable[[], wire.Message],
+    limits: Limits = CELL_LIMITS,
+) -> None:
     """Be a cell, on the socket and for the parent process named in the arguments.
 
     Everything the work needs is imported by now; no file can be opened from here on.
@@ -37,7 +48,7 @@ def serve(works: Mapping[str, Work], *, introduce: Callable[[], wire.Message]) -
     parent = int(sys.argv[2])
     die_with_parent(parent)
     silence = os.open(os.devnull, os.O_RDWR)
-    sandbox = confine(parent)
+    sandbox = confine(parent, limits=limits)
     link.sendall(wire.pack({"sandbox": sandbox, **introduce()}))
     # Until here complaints reach the log; decoders' about strangers' files don't.
     for stream in (0, 1, 2):
