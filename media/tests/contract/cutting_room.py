@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 from media_service.core.codec_ports import OnProgress, no_progress
@@ -23,11 +24,12 @@ from media_service.core.recipes import (
     StreamPart,
     StreamRecipe,
 )
+from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.ffmpeg import Ffmpeg
-from media_service.infra.codecs.film_description import Film
-from media_service.infra.codecs.film_facts import film_facts
+from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS
 from media_service.infra.codecs.film_making import FilmMaker
 
+FFMPEG = Ffmpeg(path=Path(imageio_ffmpeg.get_ffmpeg_exe()), version="")
 FULL = FilmRecipe(short_side=720, frame_rate=60)
 PREVIEW = PictureRecipe(
     shape=Shape.FIT, width=320, height=320, quality=60, encoding=Encoding.WEBP, animated=True
@@ -47,8 +49,9 @@ def stream_of(*rungs: int) -> list[StreamRecipe]:
 class CuttingRoom:
     """Puts films into files, and what is made of them into others."""
 
-    def __init__(self, ffmpeg: Ffmpeg, folder: Path) -> None:
-        self.ffmpeg, self.folder = ffmpeg, folder
+    def __init__(self, cells: Cells, folder: Path) -> None:
+        self.folder = folder
+        self.maker = FilmMaker(FFMPEG, cells)
         self.source = folder / "source"
 
     async def make(
@@ -60,8 +63,7 @@ class CuttingRoom:
     ) -> list[bytes]:
         self.source.write_bytes(content)
         targets = [(recipe, self.folder / str(i)) for i, recipe in enumerate(recipes)]
-        maker = FilmMaker(self.ffmpeg, look)
-        self.sizes = await maker.develop(
+        self.sizes = await self.maker.develop(
             self.source, format=format, targets=targets, on_progress=on_progress
         )
         return [path.read_bytes() for _, path in targets]
@@ -75,13 +77,12 @@ class CuttingRoom:
         return made
 
 
-async def look(source: Path, format: Format) -> Film:
-    """What a cell would tell."""
-    opened = os.open(source, os.O_RDONLY)
-    try:
-        return Film.told(film_facts(opened, format=format))
-    finally:
-        os.close(opened)
+@asynccontextmanager
+async def open_room(folder: Path) -> AsyncIterator[CuttingRoom]:
+    """A room with a cell; when it closes, no program has left anything behind."""
+    async with Cells(AV_CELL, size=1, time_limits=AV_TIME_LIMITS) as cells:
+        yield CuttingRoom(cells, folder)
+    assert not list(folder.glob("job-*"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Made:
 
 def shown(content: bytes) -> Made:
     """The film as a player shows it: upright."""
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         stream = container.streams.video[0]
         frames = list(container.decode(stream))
         first = frames[0]

@@ -4,13 +4,13 @@ import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import imageio_ffmpeg
 import pytest
 from contract.cutting_room import (
     FULL,
     PREVIEW,
     CuttingRoom,
     is_near,
+    open_room,
     order_of_boxes,
     shown,
 )
@@ -25,17 +25,17 @@ from fakes.films import (
 from media_service.core.errors import BrokenFile
 from media_service.core.formats import Format
 from media_service.core.recipes import FilmRecipe
-from media_service.infra.codecs.ffmpeg import Ffmpeg
 from PIL import Image
 
 SMALL = FilmRecipe(short_side=90, frame_rate=60)
 
+FAST_START = {"mkv": (), "mp4": ("-movflags", "+faststart")}
+
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[CuttingRoom]:
-    ffmpeg = Ffmpeg(path=Path(imageio_ffmpeg.get_ffmpeg_exe()), version="")
-    yield CuttingRoom(ffmpeg, tmp_path)
-    assert not list(tmp_path.glob("job-*"))
+    async with open_room(tmp_path) as room:
+        yield room
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,23 @@ async def test_progress_is_told_up_to_the_end(room: CuttingRoom) -> None:
     assert all(0 <= done <= 1 for done in told)
 
 
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+async def test_a_film_that_was_cut_off_plays_as_far_as_it_goes(
+    room: CuttingRoom, container: str
+) -> None:
+    whole = film(codec="hevc", seconds=3, container=container, options=FAST_START[container])
+
+    made = await room.film(whole[: len(whole) // 2], format=Format[container.upper()])
+
+    assert 1 < made.seconds < 2.5
+
+
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-async def test_a_film_that_was_cut_off_is_refused(room: CuttingRoom, codec: str) -> None:
-    whole = film(codec=codec, seconds=3, container="mkv")
+async def test_a_film_that_is_damaged_from_the_middle_on_is_refused(
+    room: CuttingRoom, codec: str
+) -> None:
+    whole = film(codec=codec, seconds=3, container="mp4", options=FAST_START["mp4"])
 
     with pytest.raises(BrokenFile):
-        await room.film(whole[: len(whole) // 2], format=Format.MKV)
+        await room.film(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert not (room.folder / "0").exists()

@@ -3,15 +3,14 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import pytest
-from contract.cutting_room import PREVIEW, CuttingRoom, is_near, shown, stream_of
+from contract.cutting_room import PREVIEW, CuttingRoom, is_near, open_room, shown, stream_of
 from fakes.films import RED, film, phone_film
 from media_service.core.formats import Format
-from media_service.infra.codecs.ffmpeg import Ffmpeg
 from PIL import Image
 
 RUNGS = (90, 180)
@@ -19,25 +18,27 @@ SECONDS = 9.0
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> CuttingRoom:
-    return CuttingRoom(Ffmpeg(path=Path(imageio_ffmpeg.get_ffmpeg_exe()), version=""), tmp_path)
+async def room(tmp_path: Path) -> AsyncIterator[CuttingRoom]:
+    async with open_room(tmp_path) as room:
+        yield room
 
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Master, playlists and segments of two rungs, and the preview made beside them."""
-    room = CuttingRoom(
-        Ffmpeg(path=Path(imageio_ffmpeg.get_ffmpeg_exe()), version=""),
-        tmp_path_factory.mktemp("stream"),
-    )
-    source = film(seconds=SECONDS, rate="30")
-    made = asyncio.run(room.make(source, *stream_of(*RUNGS), PREVIEW))
-    assert room.sizes == [(320, 180), (160, 90), (160, 90), (320, 180), (320, 180), (320, 180)]
-    return made
+
+    async def make() -> list[bytes]:
+        async with open_room(tmp_path_factory.mktemp("stream")) as room:
+            source = film(seconds=SECONDS, rate="30")
+            made = await room.make(source, *stream_of(*RUNGS), PREVIEW)
+            assert room.sizes == [(320, 180), *[(160, 90)] * 2, *[(320, 180)] * 3]
+            return made
+
+    return asyncio.run(make())
 
 
 def key_frames(content: bytes) -> list[float]:
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         packets = container.demux(video=0)
         return [float((p.pts or 0) * p.time_base) for p in packets if p.is_keyframe]
 

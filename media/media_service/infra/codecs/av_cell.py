@@ -13,6 +13,7 @@ from media_service.infra.codecs import films, wire
 from media_service.infra.codecs.av_samples import SAMPLE_SIZE, SAMPLES, opened_sample
 from media_service.infra.codecs.confinement import Limits
 from media_service.infra.codecs.containers import library_versions
+from media_service.infra.codecs.film_facts import film_facts
 from media_service.infra.codecs.posters import Poster
 from media_service.infra.codecs.serving import serve
 from media_service.infra.codecs.targets import picture_recipe, write_to
@@ -71,6 +72,10 @@ class Works:
         )
         return {"sizes": sizes}
 
+    def describe(self, request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
+        """Answers with the fields of a `Film`."""
+        return film_facts(source, format=Format(request["format"]))
+
     def _take(self, source_id: wire.SourceId) -> Poster | None:
         kept, self._kept = self._kept, None
         return kept[1] if kept and kept[0] == source_id else None
@@ -78,4 +83,5 @@ class Works:
 
 if __name__ == "__main__":
     works = Works()
-    serve({"inspect": works.inspect, "develop": works.develop}, introduce=introduce, limits=_LIMITS)
+    kinds = {"inspect": works.inspect, "develop": works.develop, "describe": works.describe}
+    serve(kinds, introduce=introduce, limits=_LIMITS)

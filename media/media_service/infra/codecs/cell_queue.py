@@ -21,6 +21,7 @@ class JobKind(enum.StrEnum):
 
     INSPECT = "inspect"
     DEVELOP = "develop"
+    DESCRIBE = "describe"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)

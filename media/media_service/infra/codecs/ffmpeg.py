@@ -69,14 +69,17 @@ class Ffmpeg:
 
     @classmethod
     async def find(cls, chosen: Path | None, *, folder: Path) -> Self:
-        """The operator's, or the wheel's; tried in `folder`. Raises UnusableFfmpeg."""
+        """The operator's, which may lack things, or the wheel's; tried in `folder`.
+
+        Raises UnusableFfmpeg.
+        """
         path = chosen or _of_the_wheel()
         if not path.is_file():
             raise UnusableFfmpeg(f"there is no program {path}")
         try:
             async with private_folder(folder / "ffmpeg") as private:
                 version = _checked_version(path, await _told(path, "-version", private))
-                for question, names in _NEEDED.items():
+                for question, names in _NEEDED.items() if chosen else ():
                     _check_names(path, await _told(path, question, private), names)
         except (ProgramFailed, ProgramLate, OSError) as cause:
             raise UnusableFfmpeg(f"{path} does not run here: {cause or 'too slow'}") from cause

@@ -25,7 +25,11 @@ from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
 
 AV_CELL: Final = "media_service.infra.codecs.av_cell"
-AV_TIME_LIMITS: Final[Mapping[JobKind, float]] = {JobKind.INSPECT: 15.0, JobKind.DEVELOP: 30.0}
+AV_TIME_LIMITS: Final[Mapping[JobKind, float]] = {
+    JobKind.INSPECT: 15.0,
+    JobKind.DEVELOP: 30.0,
+    JobKind.DESCRIBE: 15.0,
+}
 
 Size = tuple[int, int]
 Targets = Sequence[tuple[Recipe, Path]]

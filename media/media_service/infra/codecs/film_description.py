@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
@@ -12,6 +13,7 @@ from media_service.core.renditions import MAX_SIDE
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+_WORD = re.compile(r"[a-z0-9_]{2,32}")
 _MOST: Final[Mapping[str, float]] = {
     "width": MAX_SIDE,
     "height": MAX_SIDE,
@@ -66,6 +68,8 @@ class Film:
             if type(value).__name__ != field.type:
                 raise BrokenFile
             film[field.name] = value
+        if any(not _WORD.fullmatch(film[name]) for name in ("demuxer", "codec")):
+            raise BrokenFile
         if any(not -1 <= film[name] <= most for name, most in _MOST.items()):
             raise BrokenFile
         if min(film["width"], film["height"], film["frame_rate"], film["seconds"]) <= 0:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from fractions import Fraction
+from collections.abc import Mapping
 from typing import Any, Final
 
-import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from media_service.core.errors import BrokenFile
+from media_service.core.errors import UnsupportedCodec
 from media_service.core.formats import Format
 from media_service.infra.codecs.containers import (
     DEMUXERS,
@@ -21,53 +19,53 @@ from media_service.infra.codecs.containers import (
     open_container,
     video_stream,
 )
+from media_service.infra.codecs.durations import duration_ms
 from media_service.infra.codecs.film_description import Film
+from media_service.infra.codecs.posters import find_poster
 
 _AVCC: Final = 1
 _USUAL_RATE: Final = 30.0
 _MOST_RATE: Final = 1000.0
+_TURNED: Final = {1, 3, 6, 8}
+"""The orientations that mirror nothing."""
 
 
 def film_facts(source: int, *, format: Format) -> dict[str, Any]:
-    """The fields of a `Film`, from the first picture. Raises as `open_container`."""
-    with open_container(source, format) as container, demuxing():
-        pictures = video_stream(container)
+    """The fields of a `Film`. Raises as inspecting it does."""
+    with open_container(source, format) as container:
+        pictures, sound = video_stream(container), audio_stream(container)
         if pictures is None:
-            raise BrokenFile
-        sound = audio_stream(container)
-        facts = {**_picture_facts(container, pictures), **(_sound_facts(sound) if sound else {})}
+            raise UnsupportedCodec
+        streams = [stream for stream in (pictures, sound) if stream]
+        length_ms = duration_ms(container, streams)
+        with demuxing():
+            sound_facts = _sound_facts(sound) if sound else {}
+            facts = {**_picture_facts(container, pictures, length_ms), **sound_facts}
         film = Film(
             demuxer=DEMUXERS[format],
-            seconds=_seconds(container, pictures),
+            seconds=length_ms / 1000,
             bit_rate=container.bit_rate or 0,
-            stream=pictures.index,
             **facts,
         )
     return dataclasses.asdict(film)
 
 
-def _picture_facts(container: InputContainer, stream: VideoStream) -> dict[str, Any]:
+def _picture_facts(
+    container: InputContainer, stream: VideoStream, length_ms: int
+) -> Mapping[str, Any]:
+    poster = find_poster(container, stream, duration_ms=length_ms)
     context = stream.codec_context
-    frame = next(container.decode(stream), None)
-    if frame is None:
-        raise BrokenFile
-    aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1)
-    aspect = aspect if 0 < aspect <= 16 else Fraction(1)
-    width, height = frame.width, frame.height
-    if aspect > 1:
-        width = round(width * aspect)
-    else:
-        height = round(height / aspect)
-    if frame.rotation % 180:
-        width, height = height, width
+    width, height = poster.upright_size
+    is_square = (context.width, context.height) == (poster.header.width, poster.header.height)
     return {
+        "stream": stream.index,
         "codec": context.name,
         "profile": str(context.profile or ""),
         "level": _level(context.extradata),
-        "pixel_format": frame.format.name,
+        "pixel_format": str(context.pix_fmt or ""),
         "width": width,
         "height": height,
-        "is_plain": aspect == 1 and not _is_mirrored(frame),
+        "is_plain": is_square and poster.header.orientation in _TURNED,
         "frame_rate": _rate(stream),
         "transfer": int(context.color_trc),
         "primaries": int(context.color_primaries),
@@ -75,7 +73,7 @@ def _picture_facts(container: InputContainer, stream: VideoStream) -> dict[str, 
     }
 
 
-def _sound_facts(stream: AudioStream) -> dict[str, Any]:
+def _sound_facts(stream: AudioStream) -> Mapping[str, Any]:
     context = stream.codec_context
     return {
         "audio_stream": stream.index,
@@ -85,15 +83,6 @@ def _sound_facts(stream: AudioStream) -> dict[str, Any]:
         "channels": context.channels,
         "sample_rate": context.sample_rate,
     }
-
-
-def _seconds(container: InputContainer, stream: VideoStream) -> float:
-    """What it says; recorders that stream can't, so then the time of its last picture."""
-    stated = (container.duration or 0) / av.time_base
-    if stated > 0:
-        return stated
-    last = max((packet.pts or 0 for packet in container.demux(stream)), default=0)
-    return max(1 / _MOST_RATE, float(last * stream.time_base)) if stream.time_base else 0.0
 
 
 def _rate(stream: VideoStream) -> float:
@@ -106,12 +95,3 @@ def _level(extradata: bytes | None) -> int:
     """The level in H.264's configuration record (ISO/IEC 14496-15); 0 if there is none."""
     is_record = extradata is not None and len(extradata) > 4 and extradata[0] == _AVCC
     return extradata[3] if extradata and is_record else 0
-
-
-def _is_mirrored(frame: VideoFrame) -> bool:
-    """Whether its display matrix does more than turn."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return False
-    a, b, _, c, d = memoryview(bytes(matrix)).cast("i")[:5]
-    return a * d - b * c < 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ from media_service.core.recipes import (
     StreamPart,
     StreamRecipe,
 )
+from media_service.infra.codecs.answers import ask
+from media_service.infra.codecs.cell_queue import JobKind
+from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.ffmpeg import Ffmpeg
 from media_service.infra.codecs.film_description import Film, Size
 from media_service.infra.codecs.film_plans import (
@@ -38,8 +42,6 @@ from media_service.infra.codecs.playlists import (
 from media_service.infra.codecs.programs import private_folder, take_result
 from media_service.infra.codecs.stream_plans import rung_files, rung_size, stream_arguments
 
-Look = Callable[[Path, Format], Awaitable[Film]]
-"""Looks at a film in a cell. Raises as `Codecs.inspect`."""
 Target = tuple[Recipe, Path]
 
 _FILM, _PREVIEW = "film.mp4", "preview.webp"
@@ -58,9 +60,9 @@ _SECONDS = Histogram(
 class FilmMaker:
     """Runs ffmpeg, as often as a stage's targets need: once for all parts of a stream."""
 
-    def __init__(self, ffmpeg: Ffmpeg, look: Look) -> None:
+    def __init__(self, ffmpeg: Ffmpeg, cells: Cells) -> None:
         self._ffmpeg = ffmpeg
-        self._look = look
+        self._cells = cells
 
     async def develop(
         self,
@@ -71,7 +73,8 @@ class FilmMaker:
         on_progress: OnProgress = no_progress,
     ) -> list[Size]:
         """As `core.ports.Codecs` promises, for films, streams and moving previews of films."""
-        film = await self._look(source, format)
+        answer = await ask(self._cells, JobKind.DESCRIBE, {"format": format}, source=source)
+        film = Film.told(answer)
         return await self.make(film, source, targets=targets, on_progress=on_progress)
 
     async def make(
@@ -130,8 +133,15 @@ class _Making:
         raise ValueError("ffmpeg makes films, streams and moving previews")
 
     async def _film_file(self, recipe: FilmRecipe, path: Path) -> Size:
-        arguments, size = film_arguments(self._film, recipe, output=_FILM)
-        await self._run("remux" if plays_everywhere(self._film, recipe) else "film", arguments)
+        """Remuxed if that will do; what turns out to be damaged is given to a decoder."""
+        if plays_everywhere(self._film, recipe):
+            with contextlib.suppress(BrokenFile):
+                return await self._film_as(recipe, path, is_remux=True)
+        return await self._film_as(recipe, path, is_remux=False)
+
+    async def _film_as(self, recipe: FilmRecipe, path: Path, *, is_remux: bool) -> Size:
+        arguments, size = film_arguments(self._film, recipe, is_remux=is_remux, output=_FILM)
+        await self._run("remux" if is_remux else "film", arguments)
         self._take(_FILM, path)
         return size
 

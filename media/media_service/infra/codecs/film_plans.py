@@ -23,6 +23,8 @@ _FORMATS: Final = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"
 _MOST_PIXELS: Final = 50_000_000
 _MOST_STREAMS: Final = 16
 _THREADS: Final = "4"
+_MOST_ERRORS: Final = "0.1"
+"""The share of a stream's packets that may be damaged."""
 
 _PLAIN_PROFILES: Final = {"Constrained Baseline", "Baseline", "Main", "High"}
 _PLAIN_LEVEL, _PLAIN_LONG_SIDE, _PLAIN_BIT_RATE = 51, 1920, 20_000_000
@@ -86,9 +88,9 @@ def input_arguments(film: Film) -> list[str]:
     """
     codecs = ",".join(sorted(VIDEO_CODECS | AUDIO_CODECS | {film.codec}))
     return [
-        *("-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"),
+        *("-hide_banner", "-nostdin", "-y", "-nostats", "-loglevel", "error"),
         *("-progress", "pipe:1", "-stats_period", "0.25"),
-        *("-filter_complex_threads", "1"),
+        *("-filter_complex_threads", "1", "-max_error_rate", _MOST_ERRORS),
         *("-protocol_whitelist", "fd", "-codec_whitelist", codecs),
         *("-format_whitelist", _FORMATS.get(film.demuxer, film.demuxer)),
         *("-max_streams", str(_MOST_STREAMS), "-max_pixels", str(_MOST_PIXELS)),
@@ -97,10 +99,12 @@ def input_arguments(film: Film) -> list[str]:
     ]
 
 
-def film_arguments(film: Film, recipe: FilmRecipe, *, output: str) -> tuple[list[str], Size]:
-    """The arguments that make it, and its width and height."""
-    if plays_everywhere(film, recipe):
-        pictures = ["-map", f"0:{film.stream}", "-c:v", "copy"]
+def film_arguments(
+    film: Film, recipe: FilmRecipe, *, is_remux: bool, output: str
+) -> tuple[list[str], Size]:
+    """The arguments that make it, and its width and height; a remux stops at the first damage."""
+    if is_remux:
+        pictures = ["-xerror", "-map", f"0:{film.stream}", "-c:v", "copy"]
         size = film.width, film.height
     else:
         size = recipe.size_of(film.width, film.height)
