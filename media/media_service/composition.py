@@ -45,7 +45,9 @@ from media_service.infra.codecs.documents import (
     DOCUMENT_TIME_LIMITS,
     DocumentCodecs,
 )
+from media_service.infra.codecs.ffmpeg import Ffmpeg, UnusableFfmpeg
 from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
+from media_service.infra.codecs.film_making import FilmMaker
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.codecs.kinds import CodecsByKind
 from media_service.infra.memory.cache import InProcessCache
@@ -135,7 +137,8 @@ async def open_media_service(
         changes = await enter(open_changes(database_url))
         cache, helpful = await _open_cache(stack, settings, changes)
         pictures = ImageCodecs(cells)
-        documents, films = DocumentCodecs(papers), FilmCodecs(av_cells)
+        maker = FilmMaker(await find_ffmpeg(settings), av_cells) if is_decoding else None
+        documents, films = DocumentCodecs(papers), FilmCodecs(av_cells, maker)
         codecs = CodecsByKind(
             {
                 MediaType.IMAGE: pictures,
@@ -252,6 +255,14 @@ def _decoders(
         "versions": {name: version for kind in kinds for name, version in kind.versions().items()},
         "sandbox": [name for name in sandboxes[0] if all(name in other for other in sandboxes)],
     }
+
+
+async def find_ffmpeg(settings: Settings) -> Ffmpeg:
+    """The ffmpeg that films are made with. Raises OSError if it can't be used."""
+    try:
+        return await Ffmpeg.find(settings.ffmpeg)
+    except UnusableFfmpeg as error:
+        raise OSError(f"MEDIAD_FFMPEG: {error}") from None
 
 
 def storage_url(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from media_service.commands.logs import configure_logs
 from media_service.commands.serve import LONE_KEY
 from media_service.composition import (
+    find_ffmpeg,
     open_blobs,
     open_database_url,
     prepared_folder,
@@ -48,6 +49,7 @@ async def examine(settings: Settings) -> bool:
         ("signing keys", _signing_keys),
         ("cache", _cache),
         ("decoders", _decoders),
+        ("ffmpeg", _ffmpeg),
         ("tracing", _tracing),
     )
     results = [await _checked(name, check, settings) for name, check in checks]
@@ -160,6 +162,11 @@ async def _decoders(_settings: Settings) -> str:
         formats = ImageCodecs(cells).formats() | FilmCodecs(av_cells).formats()
         names = sorted(format.name for format in formats)
         return f"{', '.join(names)}; cells confined by {', '.join(cells.sandbox())}"
+
+
+async def _ffmpeg(settings: Settings) -> str:
+    found = await find_ffmpeg(settings)
+    return f"{found.version} makes films ({found.path})"
 
 
 async def _tracing(_settings: Settings) -> str:

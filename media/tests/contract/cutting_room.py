@@ -115,7 +115,8 @@ def shown(content: bytes) -> Made:
         stream = container.streams.video[0]
         frames = list(container.decode(stream))
         first = frames[0]
-        turned = np.rot90(first.to_ndarray(format="rgb24"), k=round(first.rotation / 90))
+        pixels = first.to_ndarray(format="rgb24").astype(np.uint8)
+        turned = np.rot90(pixels, k=round(first.rotation / 90))
         audio = container.streams.audio
         told: list[Any] = [container, *container.streams]
         context = stream.codec_context

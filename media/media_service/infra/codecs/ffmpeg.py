@@ -6,6 +6,7 @@ import errno
 import logging
 import re
 import signal
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,19 +69,14 @@ class Ffmpeg:
     version: str
 
     @classmethod
-    async def find(cls, chosen: Path | None, *, folder: Path) -> Self:
-        """The operator's, which may lack things, or the wheel's; tried in `folder`.
-
-        Raises UnusableFfmpeg.
-        """
+    async def find(cls, chosen: Path | None) -> Self:
+        """The operator's, which may lack things, or the wheel's. Raises UnusableFfmpeg."""
         path = chosen or _of_the_wheel()
         if not path.is_file():
             raise UnusableFfmpeg(f"there is no program {path}")
         try:
-            async with private_folder(folder / "ffmpeg") as private:
-                version = _checked_version(path, await _told(path, "-version", private))
-                for question, names in _NEEDED.items() if chosen else ():
-                    _check_names(path, await _told(path, question, private), names)
+            with tempfile.TemporaryDirectory() as folder:
+                version = await _check(path, Path(folder), is_known=chosen is None)
         except (ProgramFailed, ProgramLate, OSError) as cause:
             raise UnusableFfmpeg(f"{path} does not run here: {cause or 'too slow'}") from cause
         return cls(path=path, version=version)
@@ -142,6 +138,15 @@ def _of_the_wheel() -> Path:
         return Path(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as cause:
         raise UnusableFfmpeg("this machine has none: set MEDIAD_FFMPEG") from cause
+
+
+async def _check(path: Path, folder: Path, *, is_known: bool) -> str:
+    """Its version. Raises UnusableFfmpeg, and as `run_program`."""
+    async with private_folder(folder / "ffmpeg") as private:
+        version = _checked_version(path, await _told(path, "-version", private))
+        for question, names in () if is_known else _NEEDED.items():
+            _check_names(path, await _told(path, question, private), names)
+    return version
 
 
 async def _told(path: Path, question: str, folder: Path) -> str:
