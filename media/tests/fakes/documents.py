@@ -128,6 +128,10 @@ def pdf_with_picture(width: int, height: int) -> bytes:
 
 def pdf_of_loops() -> bytes:
     """B25: the tree of its pages, and what its page draws, contain themselves."""
+    page = (
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]/Contents 5 0 R"
+        b"/Resources<</XObject<</X 4 0 R>>>>>>"
+    )
     form = pdf_stream(
         b"/X Do /X Do",
         b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 4 0 R>>>>",
@@ -136,10 +140,7 @@ def pdf_of_loops() -> bytes:
         [
             b"<</Type/Catalog/Pages 2 0 R>>",
             b"<</Type/Pages/Count 1000000/Kids[2 0 R 3 0 R 2 0 R]/Parent 2 0 R>>",
-            (
-                b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]/Contents 5 0 R"
-                b"/Resources<</XObject<</X 4 0 R>>>>>>"
-            ),
+            page,
             form,
             pdf_stream(b"/X Do"),
         ]

@@ -59,7 +59,7 @@ CODES = {
     "type_mismatch": Kind.UNSUPPORTED,
     "unauthenticated": Kind.UNAUTHENTICATED,
     "unavailable": Kind.UNAVAILABLE,
-    "unsafe_archive": Kind.BROKEN,
+    "unsafe_archive": Kind.UNSUPPORTED,
     "unsupported": Kind.UNSUPPORTED,
     "unsupported_codec": Kind.UNSUPPORTED,
     "unsupported_type": Kind.UNSUPPORTED,

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import time
+
 import pytest
+from fakes.documents import DOCUMENTS
 from fakes.scripted_codecs import picture
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +11,8 @@ from media_service.core.errors import InvalidContentType, TypeMismatch
 from media_service.core.formats import Format, check_declared, parse_content_type
 from media_service.core.media import MediaType
 from media_service.core.sniffing import sniff
+
+PICTURES = [format for format in Format if format.media_type is MediaType.IMAGE]
 
 
 def _ftyp(*brands: bytes, size: int | None = None) -> bytes:
@@ -45,18 +50,42 @@ def _gif(*, packed: int = 0, block: bytes = b"\x2c", palette_bytes: int = 0) -> 
         (_ftyp(b"hevc"), Format.HEIC),
         (_ftyp(b"mif1", b"heic"), Format.HEIC),
         (_ftyp(b"msf1", b"hevx"), Format.HEIC),
+        (_ftyp(b"isom", b"iso2", b"avc1", b"mp41"), Format.MP4),
+        (_ftyp(b"qt  "), Format.MOV),
+        (_ftyp(b"M4A ", b"mp42"), Format.M4A),
+        (b"\x00\x00\x00\x08wide\x00\x00\x00\x00mdat", Format.MOV),
+        (b"\x1aE\xdf\xa3\x9fB\x86\x81\x01B\x82\x84webm", Format.WEBM),
+        (b"\x1aE\xdf\xa3\x9fB\x86\x81\x01B\x82\x88matroska", Format.MKV),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", Format.WAV),
+        (b"fLaC\x00\x00\x00\x22", Format.FLAC),
+        (b"OggS\x00\x02", Format.OGG),
+        (b"ID3\x04\x00", Format.MP3),
+        (b"\xff\xfb\x90\x64", Format.MP3),
+        (b"\xff\xf1\x50\x80", Format.AAC),
+        (b"%PDF-1.7\n", Format.PDF),
+        (b"PK\x03\x04 a zip", Format.ZIP),
+        ("Müller;3,50 €\n".encode(), Format.TXT),
+        (b"\xef\xbb\xbfname,price\n", Format.TXT),
+        (b"# A heading\n\nand words, 1 < 2 <3\n", Format.TXT),
+        (b"12:00:01 \x1b[31mERROR\x1b[0m no such file\n", Format.TXT),
+        (b"RIFFs and GIFs are what this is about"[5:], Format.TXT),
     ],
 )
 def test_first_bytes_tell_the_format(head: bytes, format: Format) -> None:
     assert sniff(head) is format
 
 
-@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("format", PICTURES)
 def test_pictures_of_every_format_are_told_apart(format: Format) -> None:
     assert sniff(picture(format=format)) is format
 
 
-@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("format", DOCUMENTS)
+def test_documents_of_every_format_are_told_apart(format: Format) -> None:
+    assert sniff(DOCUMENTS[format]) is format
+
+
+@pytest.mark.parametrize("format", PICTURES)
 def test_more_bytes_tell_no_other_format(format: Format) -> None:
     content = picture(format=format, size_bytes=8192)
 
@@ -75,8 +104,9 @@ def test_more_bytes_tell_no_other_format(format: Format) -> None:
         b"<!doctype html><script>alert(1)</script>",
         b"\x7fELF\x02\x01\x01",
         b"MZ\x90\x00\x03",
-        b"PK\x03\x04 a zip or an office document",
-        b"%PDF-1.7",
+        b"PK\x05\x06" + bytes(18),
+        b"x%PDF-1.7",
+        b"\n%PDF-1.7\n1 0 obj<</Type/Catalog>>",
         b"#EXTM3U\n#EXT-X-VERSION:3\n",
         b"ffconcat version 1.0\n",
         b"1\n00:00:01,000 --> 00:00:02,000\nsubtitles\n",
@@ -85,11 +115,22 @@ def test_more_bytes_tell_no_other_format(format: Format) -> None:
         b"II*\x00\x08\x00\x00\x00",
         b"8BPS\x00\x01",
         b"\x00\x00\x01\x00\x01\x00",
-        b"RIFF\x24\x00\x00\x00WAVEfmt ",
         b"RIFF\x24\x00\x00\x00AVI LIST",
         b"RIFFWEBPWEBPVP8 "[:8] + b"....",
-        _ftyp(b"isom", b"iso2", b"avc1", b"mp41"),
-        _ftyp(b"qt  "),
+        b"\xef\xbb\xbf \r\n <HTML>",
+        b"<!-- a page --><img src=x onerror=alert(1)>",
+        b"< script>alert(1)</script>",
+        b"#!/bin/sh\nrm -rf /\n",
+        b"@ECHO off\r\ndel *.*\r\n",
+        b"{\\rtf1\\ansi some text}",
+        b"%!PS-Adobe-3.0\n",
+        b"[playlist]\nFile1=http://127.0.0.1/\n",
+        b"[InternetShortcut]\r\nURL=http://127.0.0.1/\r\n",
+        b"WEBVTT\n\n00:01.000 --> 00:02.000\n",
+        "<svg onload='alert(1)'/>".encode("utf-16"),
+        "plain words, but in UTF-16".encode("utf-16"),
+        b"plain words\x00and then none",
+        "Müller".encode("latin-1"),
         _ftyp(b"mif1"),
         _ftyp(b"avif", size=0),
         _ftyp(b"avif", size=1),
@@ -107,11 +148,11 @@ def test_other_bytes_are_of_no_format(head: bytes) -> None:
 
 
 def test_brands_beyond_the_box_do_not_count() -> None:
-    assert sniff(_ftyp(b"isom") + b"avifavifavif") is None
+    assert sniff(_ftyp(b"isom") + b"avifavifavif") is Format.MP4
 
 
 def test_brands_are_looked_for_in_the_first_256_bytes_only() -> None:
-    many = [b"isom"] * 70
+    many = [b"none"] * 70
 
     assert sniff(_ftyp(*many, b"avif", size=2**31)) is None
 
@@ -122,7 +163,8 @@ def test_a_file_that_is_two_things_is_what_it_begins_as() -> None:
     assert sniff(jpeg + b"%PDF-1.7") is Format.JPEG
     assert sniff(jpeg + b"PK\x03\x04") is Format.JPEG
     assert sniff(_gif() + b"PK\x03\x04") is Format.GIF
-    assert sniff(b"%PDF-1.7" + jpeg) is None
+    assert sniff(b"%PDF-1.7" + jpeg) is Format.PDF
+    assert sniff(b"words, and then a page\n%PDF-1.7") is None
 
 
 @given(st.binary(max_size=300))
@@ -130,21 +172,43 @@ def test_no_bytes_upset_it(head: bytes) -> None:
     sniff(head)
 
 
-@given(st.sampled_from(list(Format)), st.binary(max_size=300), st.integers(0, 40))
+@given(st.sampled_from(PICTURES), st.binary(max_size=300), st.integers(0, 40))
 def test_no_bytes_after_a_right_beginning_upset_it(format: Format, tail: bytes, cut: int) -> None:
     sniff(picture(format=format)[:cut] + tail)
 
 
-def test_formats_know_their_media_type_and_extension() -> None:
-    assert {format.media_type for format in Format} == {MediaType.IMAGE}
-    assert [format.extension for format in Format] == [
-        ".jpg",
-        ".png",
-        ".webp",
-        ".gif",
-        ".avif",
-        ".heic",
-    ]
+def test_formats_know_their_media_type() -> None:
+    assert Format.HEIC.media_type is MediaType.IMAGE
+    assert Format.MOV.media_type is MediaType.VIDEO
+    assert Format.WEBA.media_type is MediaType.AUDIO
+    assert {format.media_type for format in DOCUMENTS} == {MediaType.DOCUMENT}
+
+
+def test_formats_know_their_extension() -> None:
+    extensions = [format.extension for format in Format]
+
+    assert len(set(extensions)) == len(extensions)
+    assert {".jpg", ".heic", ".mp4", ".mp3", ".pdf", ".txt", ".docx", ".zip"} < set(extensions)
+
+
+def test_a_billion_laughs_are_refused_at_once() -> None:
+    """S04: nothing ever reads XML, so nothing in it is ever expanded."""
+    laughs = b"".join(b'<!ENTITY l%d "%s">' % (n + 1, b"&l%d;" % n * 10) for n in range(9))
+    bomb = b'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY l0 "lol">' + laughs + b"]><l>&l9;</l>"
+    started = time.perf_counter()
+
+    assert sniff(bomb) is None
+    assert time.perf_counter() - started < 0.1
+
+
+def test_text_of_any_shape_is_told_in_no_time() -> None:
+    heads = [b" " * 4096, b"1" * 4096, b"\n" * 4096, b"<" * 4096, b"1\n" * 2048, b"\x85" * 4096]
+    started = time.perf_counter()
+
+    for head in heads:
+        sniff(head)
+
+    assert time.perf_counter() - started < 0.1
 
 
 # What is declared
@@ -242,3 +306,45 @@ def test_another_format_of_the_same_kind_may_be_declared(content_type: str, file
 def test_another_kind_of_file_may_not_be_declared(content_type: str, filename: str) -> None:
     with pytest.raises(TypeMismatch):
         check_declared(Format.PNG, content_type=content_type, filename=filename)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "filename"),
+    [
+        ("text/plain", "notes.txt"),
+        ("", "notes"),
+        ("application/octet-stream", "server.log"),
+        ("text/csv", "prices.csv"),
+        ("application/vnd.ms-excel", "prices.csv"),
+        ("text/markdown", "README.md"),
+    ],
+)
+def test_text_may_be_called_by_what_it_is_for(content_type: str, filename: str) -> None:
+    check_declared(Format.TXT, content_type=content_type, filename=filename)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "filename"),
+    [
+        ("text/html", "a.txt"),
+        ("text/javascript", ""),
+        ("image/svg+xml", ""),
+        ("application/vnd.apple.mpegurl", ""),
+        ("video/mp4", "clip.mp4"),
+        ("", "clip.mp4"),
+        ("", "photo.jpg"),
+        ("", "page.html"),
+        ("", "drawing.svg"),
+        ("", "feed.xml"),
+        ("", "run.sh"),
+        ("", "run.PS1"),
+        ("", "list.m3u8"),
+        ("", "list.ffconcat"),
+        ("", "subtitles.srt"),
+        ("", "session.sdp"),
+        ("", "link.url"),
+    ],
+)
+def test_text_may_not_be_called_what_programs_act_on(content_type: str, filename: str) -> None:
+    with pytest.raises(TypeMismatch):
+        check_declared(Format.TXT, content_type=content_type, filename=filename)

@@ -9,6 +9,7 @@ from fakes.samples import a_media, a_stored_rendition
 from hypothesis import given
 from hypothesis import strategies as st
 from media_service.core.delivering import Delivery
+from media_service.core.formats import Format
 from media_service.core.media import Visibility
 from media_service.entrypoints.http_api.entities import (
     cache_control,
@@ -133,6 +134,13 @@ def test_what_a_browser_could_run_is_kept_from_it(content_type: str) -> None:
         ("", "image/jpeg", 'inline; filename="file.jpg"'),
         (".jpg", "image/jpeg", 'inline; filename="file.jpg"'),
         ("report.pdf", "application/pdf", 'attachment; filename="report.pdf"'),
+        ("run.exe", "application/pdf", 'attachment; filename="run.pdf"'),
+        ("notes", "text/plain", 'attachment; filename="notes.txt"'),
+        ("run.sh", "text/plain", 'attachment; filename="run.txt"'),
+        ("table.CSV", "text/plain", 'attachment; filename="table.csv"'),
+        ("readme.md", "text/plain", 'attachment; filename="readme.md"'),
+        ("clip.MOV", "video/mp4", 'inline; filename="clip.mp4"'),
+        ("peaks", "application/json", 'attachment; filename="peaks.json"'),
         ("x.bin", "application/x-unknown", 'attachment; filename="x.bin"'),
         (
             "naïve café.jpg",
@@ -164,6 +172,19 @@ def test_a_name_is_safe_and_ends_as_its_type_says(
     filename: str, content_type: str, expected: str
 ) -> None:
     assert content_disposition(content_type, filename) == expected
+
+
+@pytest.mark.parametrize("format", Format)
+def test_every_format_has_an_extension_of_its_own(format: Format) -> None:
+    disposition = content_disposition(format.value, "name.xyz")
+
+    assert f'filename="name{format.extension}"' in disposition
+
+
+def test_text_is_said_to_be_in_the_charset_it_was_checked_to_be_in() -> None:
+    headers = dict(describe(_delivery(content_type="text/plain"))[0].part.headers)
+
+    assert headers[b"content-type"] == b"text/plain; charset=utf-8"
 
 
 @given(filename=st.text(max_size=60))

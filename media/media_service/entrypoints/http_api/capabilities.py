@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from media_service.core.access import MAX_EXPIRY
+from media_service.core.archives import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED_BYTES
 from media_service.core.media import MediaType, Purpose
 from media_service.core.planning import ThumbnailSpec
 from media_service.core.purposes import ANY_HEIGHT, Policies, Policy
@@ -29,6 +30,11 @@ LIMITS: Mapping[str, Mapping[str, int]] = {
         "most_a_frame": MAX_FRAME_PIXELS,
         "most_a_side": MAX_SIDE,
         "most_in_all_frames": MAX_TOTAL_PIXELS,
+    },
+    "archives": {
+        "most_entries": MAX_ENTRIES,
+        "most_bytes_unpacked": MAX_UNPACKED_BYTES,
+        "most_times_its_size_unpacked": MAX_RATIO,
     },
     "api": {
         "most_ids_in_a_batch": MAX_BATCH,

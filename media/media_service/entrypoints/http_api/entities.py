@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from media_service.core.delivering import Delivery, Elsewhere
+from media_service.core.formats import Format
 from media_service.core.media import Visibility
 from media_service.entrypoints.http_api.headers import (
     READABLE,
@@ -29,19 +30,12 @@ _BRIEFLY: Header = (
 
 _REMEMBERED = 4096
 _EXTENSIONS = {
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/avif": ".avif",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-    "audio/mpeg": ".mp3",
-    "audio/mp4": ".m4a",
-    "audio/ogg": ".ogg",
-    "application/pdf": ".pdf",
+    **{format.value: format.extension for format in Format},
     "application/json": ".json",
+    "application/vnd.apple.mpegurl": ".m3u8",
 }
+_TEXT_EXTENSIONS = (".txt", ".csv", ".md", ".log")
+"""Text keeps the one of these that it came with: all of them open as text."""
 _TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 _INERT = re.compile(r"(?:image|video|audio)/[a-z0-9.-]+")
 """Types that no browser runs; `image/svg+xml` is not among them."""
@@ -83,7 +77,7 @@ def _describe(
         content_type = "application/octet-stream"
     etag = b'"%s"' % checksum[:32].encode()
     headers = (
-        (b"content-type", content_type.encode("ascii")),
+        (b"content-type", _with_charset(content_type).encode("ascii")),
         (b"etag", etag),
         (b"accept-ranges", b"bytes"),
         (b"content-disposition", content_disposition(content_type, filename).encode("ascii")),
@@ -92,6 +86,11 @@ def _describe(
         *((caching,) if caching else ()),
     )
     return Entity(etag, size_bytes, block(headers, body_bytes=size_bytes), block(headers))
+
+
+def _with_charset(content_type: str) -> str:
+    """Text is told to be of the one charset that is taken in."""
+    return f"{content_type}; charset=utf-8" if content_type == Format.TXT else content_type
 
 
 def is_inert(content_type: str) -> bool:
@@ -106,13 +105,20 @@ def content_disposition(content_type: str, filename: str) -> str:
     """
     kind = "inline" if is_inert(content_type) else "attachment"
     stem = _EXTENSION.sub("", filename) or "file"
-    name = stem + _EXTENSIONS.get(content_type, ".bin")
+    name = stem + _extension(content_type, filename)
     plain = _UNSAFE_IN_QUOTES.sub("_", name)
     value = f'{kind}; filename="{plain}"'
     if plain != name:
         extended = quote(name, safe=_PLAIN_IN_EXTENDED, errors="replace")
         value += f"; filename*=UTF-8''{extended}"
     return value
+
+
+def _extension(content_type: str, filename: str) -> str:
+    if content_type == Format.TXT:
+        ending = "." + filename.rpartition(".")[2].lower()
+        return ending if ending in _TEXT_EXTENSIONS else Format.TXT.extension
+    return _EXTENSIONS.get(content_type, ".bin")
 
 
 def cache_control(delivery: Delivery) -> Header:

@@ -19,7 +19,9 @@ from media_service.core.errors import (
     StorageUnavailable,
     TooComplex,
     TooManyPixels,
+    UnsafeArchive,
     UnsupportedCodec,
+    UnsupportedType,
 )
 from media_service.core.renditions import MAX_SIDE, Inspection
 from media_service.infra.codecs import wire
@@ -38,7 +40,9 @@ _ERRORS: Final[Mapping[str, type[MediaError]]] = {
         MetadataTooLarge,
         StorageFull,
         StorageUnavailable,
+        UnsafeArchive,
         UnsupportedCodec,
+        UnsupportedType,
     )
 }
 _BLURHASH = re.compile(r"[0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{28}")
