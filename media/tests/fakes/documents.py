@@ -102,7 +102,7 @@ def pdf_that_acts(url: bytes) -> bytes:
 
 def pdf_bomb(*, megabytes: int) -> bytes:
     """B24: its page's drawing unpacks to so much, and is packed twice."""
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     spaces = b" " * 1024 * 1024
     once = b"".join([*(packer.compress(spaces) for _ in range(megabytes)), packer.flush()])
     twice = zlib.compress(once, 9)
@@ -111,7 +111,7 @@ def pdf_bomb(*, megabytes: int) -> bytes:
 
 def pdf_with_picture(width: int, height: int) -> bytes:
     """Its page shows a picture of so many pixels, black all over, packed to nothing."""
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     row = bytes(width * 3)
     packed = b"".join([*(packer.compress(row) for _ in range(height)), packer.flush()])
     picture = pdf_stream(
