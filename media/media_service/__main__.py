@@ -4,24 +4,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from uuid import UUID
 
 import click
 
-from media_service.config import Settings, SettingsRefused, read_settings
-from media_service.core.errors import MediaError
+from media_service.commands.running import run, settings_given
 from media_service.core.jobs import JobFilter, JobState
 from media_service.core.media import Purpose, UserId
-from media_service.processes.failures import ProcessFailed
 
-_T = TypeVar("_T")
 _PURPOSES = [purpose.name for purpose in Purpose]
 
 
@@ -66,13 +61,13 @@ def serve(roles: str | None, workers: int | None, end_with_parent: bool) -> None
 
     if end_with_parent:
         tie(os.getppid(), signal.SIGTERM)
-    settings = _settings(roles=roles, workers=workers)
+    settings = settings_given(roles=roles, workers=workers)
     if settings.workers == 1:
-        _run(serve_command.serve(settings))
+        run(serve_command.serve(settings))
     else:
         from media_service.commands import supervise as supervise_command
 
-        _run(supervise_command.supervise(settings))
+        run(supervise_command.supervise(settings))
 
 
 @main.command(hidden=True)
@@ -84,7 +79,7 @@ def serve_in_team(line: int, parent: int) -> None:
     from media_service.processes.fate import end_with_parent
 
     end_with_parent(parent, signal.SIGKILL)
-    _run(serve_command.serve(_settings(), line=socket.socket(fileno=line)))
+    run(serve_command.serve(settings_given(), line=socket.socket(fileno=line)))
 
 
 @main.command()
@@ -96,7 +91,7 @@ def migrate() -> None:
     """
     from media_service.commands import migrate as migrate_command
 
-    _run(migrate_command.run(_settings()))
+    run(migrate_command.run(settings_given()))
 
 
 @main.command()
@@ -108,7 +103,7 @@ def doctor() -> None:
     """
     from media_service.commands import doctor as doctor_command
 
-    if not _run(doctor_command.examine(_settings())):
+    if not run(doctor_command.examine(settings_given())):
         sys.exit(1)
 
 
@@ -142,9 +137,9 @@ def upload(
     from media_service.commands import upload as upload_command
 
     target = upload_command.target(
-        _settings(), address=address, token=token, user_id=user_id, purpose=purpose
+        settings_given(), address=address, token=token, user_id=user_id, purpose=purpose
     )
-    if not _run(upload_command.upload(target, files)):
+    if not run(upload_command.upload(target, files)):
         sys.exit(1)
 
 
@@ -163,7 +158,7 @@ def sweep(grace: int | None) -> None:
     """
     from media_service.commands import sweep as sweep_command
 
-    if not _run(sweep_command.run(_settings(), grace_seconds=grace)):
+    if not run(sweep_command.run(settings_given(), grace_seconds=grace)):
         sys.exit(1)
 
 
@@ -183,7 +178,7 @@ def scrub(rate: int) -> None:
     """
     from media_service.commands import scrub as scrub_command
 
-    if not _run(scrub_command.run(_settings(), megabytes_per_second=rate)):
+    if not run(scrub_command.run(settings_given(), megabytes_per_second=rate)):
         sys.exit(1)
 
 
@@ -210,13 +205,13 @@ def fsck(repair: bool, deep: bool, allow_loss: str | None, undo: str | None, as_
     from media_service.commands import fsck as fsck_command
 
     if undo:
-        _run(fsck_command.undo(_settings(), undo))
+        run(fsck_command.undo(settings_given(), undo))
         return
     allowed = fsck_command.allowance(allow_loss)
     checking = fsck_command.check(
-        _settings(), repair=repair, deep=deep, allowed=allowed, as_json=as_json
+        settings_given(), repair=repair, deep=deep, allowed=allowed, as_json=as_json
     )
-    if not _run(checking):
+    if not run(checking):
         sys.exit(1)
 
 
@@ -238,14 +233,14 @@ def erase_user(
     from media_service.commands import erase_user as erase_user_command
 
     erasing = erase_user_command.run(
-        _settings(),
+        settings_given(),
         user_id,
         is_sure=yes,
         is_dry=dry_run,
         as_json=as_json,
         check_url=check_url,
     )
-    if not _run(erasing):
+    if not run(erasing):
         sys.exit(1)
 
 
@@ -274,7 +269,7 @@ def list_jobs(state: str | None, owner: str | None, limit: int, as_json: bool) -
     which = JobFilter(
         state=JobState(state) if state else None, owner=UserId(owner) if owner else None
     )
-    _run(jobs_command.show(_settings(), which, limit=limit, as_json=as_json))
+    run(jobs_command.show(settings_given(), which, limit=limit, as_json=as_json))
 
 
 @jobs.command("retry")
@@ -286,7 +281,7 @@ def retry_jobs(ids: tuple[int, ...], all_failed: bool) -> None:
 
     if bool(ids) == all_failed:
         raise click.UsageError("name jobs by their ids, or say --all-failed")
-    if not _run(jobs_command.retry(_settings(), ids)):
+    if not run(jobs_command.retry(settings_given(), ids)):
         sys.exit(1)
 
 
@@ -299,7 +294,7 @@ def cancel_jobs(ids: tuple[int, ...]) -> None:
     """
     from media_service.commands import jobs as jobs_command
 
-    if not _run(jobs_command.cancel(_settings(), ids)):
+    if not run(jobs_command.cancel(settings_given(), ids)):
         sys.exit(1)
 
 
@@ -347,38 +342,41 @@ def copy_blobs(
     """
     from media_service.commands import copy_blobs as copy_command
 
-    settings = _settings()
+    settings = settings_given()
     plan = copy_command.plan(
         settings, source, target, originals_only=originals_only, at_once=concurrency
     )
-    if not _run(copy_command.run(settings, plan, verify_only=verify_only)):
+    if not run(copy_command.run(settings, plan, verify_only=verify_only)):
         sys.exit(1)
 
 
-def _settings(**overrides: Any) -> Settings:
-    try:
-        return read_settings(**overrides)
-    except SettingsRefused as error:
-        raise click.ClickException(str(error)) from None
+@main.group()
+def webhooks() -> None:
+    """Look at what receivers of webhooks are yet to be told, or were not; tell it again."""
 
 
-def _run(doing: Coroutine[Any, Any, _T]) -> _T:
-    try:
-        import uvloop
+@webhooks.command("list")
+@click.option("--failed", is_flag=True, help="Only what was given up; it is kept for 7 days.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_webhooks(failed: bool, limit: int, as_json: bool) -> None:
+    """Show what waits or was given up, the oldest first."""
+    from media_service.commands import webhooks as webhooks_command
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(doing)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except ProcessFailed as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.status if error.status > 0 else 1)
-    except (MediaError, SettingsRefused, OSError) as error:
-        raise click.ClickException(_with_cause(error)) from None
+    run(webhooks_command.show(settings_given(), failed=failed, limit=limit, as_json=as_json))
 
 
-def _with_cause(error: Exception) -> str:
-    return f"{error} ({error.__cause__})" if error.__cause__ else str(error)
+@webhooks.command("retry")
+@click.argument("ids", nargs=-1, type=click.UUID)
+@click.option("--all-failed", is_flag=True, help="Everything that was given up.")
+def retry_webhooks(ids: tuple[UUID, ...], all_failed: bool) -> None:
+    """Tell the events IDS again, at once, for another 3 days."""
+    from media_service.commands import webhooks as webhooks_command
+
+    if bool(ids) == all_failed:
+        raise click.UsageError("name events by their ids, or say --all-failed")
+    if not run(webhooks_command.retry(settings_given(), [str(each) for each in ids])):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from media_service.core.developing import Developing, DevelopingLimits
 from media_service.core.erasing import Erasing
 from media_service.core.housekeeping import Housekeeping, Keeping
 from media_service.core.media import MediaType
-from media_service.core.ports import Blobs, Cache, Staging
+from media_service.core.notifying import Notifying
+from media_service.core.ports import Blobs, Cache, Changes, Staging
 from media_service.core.processing import Processing
 from media_service.core.queueing import Queueing
 from media_service.core.reading import Reading
@@ -36,6 +37,8 @@ from media_service.core.transformations import parse_sides
 from media_service.core.transforming import Transforming
 from media_service.core.uploading import Uploading
 from media_service.core.watching import Watching
+from media_service.core.webhook_ports import Receivers
+from media_service.core.webhooks import Reply
 from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
@@ -75,6 +78,8 @@ class Opened:
     helpful: Mapping[str, Check]
     """Of what is done without when it is away."""
     decoders: Callable[[], Mapping[str, object]]
+    changes: Changes
+    notifying: Notifying
 
 
 def now() -> datetime:
@@ -126,6 +131,7 @@ async def open_media_service(
             max_connections=settings.max_connections,
             name=name,
             enqueuing=tracing.enqueuing,
+            webhook_urls=settings.receivers,
         )
         opened = await enter(pool)
         await enter(opened.processes.seen())
@@ -242,6 +248,14 @@ async def open_media_service(
             checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             helpful=helpful,
             decoders=lambda: _decoders((pictures, films, documents), (cells, av_cells, papers)),
+            changes=changes,
+            notifying=Notifying(
+                outbox=opened.outbox,
+                receivers=await _open_receivers(stack, settings),
+                urls=settings.receivers,
+                secrets=settings.webhook_keys,
+                clock=now,
+            ),
         )
 
 
@@ -336,6 +350,23 @@ async def _open_cache(
     cache = InProcessCache(hits=HITS.labels("memory"), misses=MISSES.labels("memory"))
     stack.enter_context(changes.follow(on_change=cache.forget, on_gap=cache.pause))
     return cache, {}
+
+
+async def _open_receivers(stack: AsyncExitStack, settings: Settings) -> Receivers:
+    """Who is told by webhooks; only who has any pays for the import of an HTTP client."""
+    if not settings.receivers:
+        return Nobody()
+    from media_service.infra.webhooks.receivers import open_receivers
+
+    return await stack.enter_async_context(open_receivers())
+
+
+class Nobody:
+    """Keeps `core.webhook_ports.Receivers` where there are none."""
+
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:  # noqa: ARG002
+        """Is never asked."""
+        return Reply(0, "no receivers are set")
 
 
 def _signing_keys(settings: Settings) -> tuple[SigningKey, ...]:

@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from media_service.core.jobs import QueueLimits
 from media_service.core.transformations import parse_sides
+from media_service.core.webhooks import receiver_urls, secret_bytes
 from media_service.storage_urls import S3Address, parse_storage_url
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -157,6 +158,8 @@ class Settings(BaseSettings):
                 "MEDIAD_TLS_CERT_FILE and MEDIAD_TLS_CLIENT_CA_FILE, or MEDIAD_HOST=127.0.0.1"
             )
         _ = self.keys, self.tokens
+        if self.receivers and not self.webhook_keys:
+            raise ValueError("MEDIAD_WEBHOOK_URLS needs MEDIAD_WEBHOOK_SECRETS=name:secret")
         return self
 
     @property
@@ -173,6 +176,23 @@ class Settings(BaseSettings):
     def keys(self) -> Mapping[str, str]:
         """The signing keys by their ids, the one that signs first; empty: made at first start."""
         return _named_secrets(self.signing_keys, "MEDIAD_SIGNING_KEYS")
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Who is told of what becomes of media."""
+        try:
+            return receiver_urls(self.webhook_urls)
+        except ValueError as error:
+            raise ValueError(f"MEDIAD_WEBHOOK_URLS: {error}") from None
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """What signs what they are told: each of them."""
+        named = _named_secrets(self.webhook_secrets, "MEDIAD_WEBHOOK_SECRETS")
+        try:
+            return secret_bytes(named)
+        except ValueError as error:
+            raise ValueError(f"MEDIAD_WEBHOOK_SECRETS: {error}") from None
 
     @property
     def queue_limits(self) -> QueueLimits:

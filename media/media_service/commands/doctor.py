@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 import click
 from redis.asyncio import Redis
@@ -20,6 +22,7 @@ from media_service.composition import (
     storage_url,
 )
 from media_service.config import Settings
+from media_service.core.webhooks import receiver_name
 from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.film_codecs import AV_CELL, FilmCodecs
@@ -48,6 +51,7 @@ async def examine(settings: Settings) -> bool:
         ("connections", _connections),
         ("signing keys", _signing_keys),
         ("cache", _cache),
+        ("webhooks", _webhooks),
         ("decoders", _decoders),
         ("ffmpeg", _ffmpeg),
         ("tracing", _tracing),
@@ -155,6 +159,31 @@ async def _cache(settings: Settings) -> str:
             f"{error} The service works without it, slower: start Redis, or mend MEDIAD_REDIS_URL"
         ) from None
     return "Redis answers"
+
+
+async def _webhooks(settings: Settings) -> str:
+    away = [receiver_name(url) for url in settings.receivers if not await _is_reached(url)]
+    if away:
+        raise Doubt(
+            f"nothing answers at {', '.join(away)}: what happens is kept and sent for 3 days; "
+            "mend MEDIAD_WEBHOOK_URLS, or start what listens there"
+        )
+    if not settings.receivers:
+        return "nobody is told (set MEDIAD_WEBHOOK_URLS)"
+    return f"{len(settings.receivers)} receivers, {len(settings.webhook_keys)} secrets"
+
+
+async def _is_reached(url: str) -> bool:
+    """Whether something listens there; nothing is sent."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(3):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _decoders(_settings: Settings) -> str:

@@ -26,6 +26,7 @@ from media_service.entrypoints.http_api.server import serve_http
 from media_service.entrypoints.worker.duties import do_duties
 from media_service.entrypoints.worker.jobs import WorkerSettings, work
 from media_service.entrypoints.worker.measuring import measure_queue
+from media_service.entrypoints.worker.notifying import notify
 from media_service.entrypoints.worker.sweeping import duties
 from media_service.processes.fate import stop_on_signals
 from media_service.processes.membership import Membership, open_membership
@@ -124,7 +125,7 @@ class _Process:
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[None]:
         service = self.opened.service
-        owed = duties(service, scrub_days=self.settings.scrub_days)
+        owed = duties(service, notifying=self.opened.notifying, scrub_days=self.settings.scrub_days)
         worker = WorkerSettings(
             database_url=self.opened.database_url,
             connection_name=self.opened.connection_name,
@@ -134,6 +135,7 @@ class _Process:
         async with (
             do_duties(owed, processes=service.processes),
             measure_queue(service.queueing),
+            notify(self.opened.notifying, self.opened.changes),
             work(worker, processing=service.processing, processes=service.processes),
         ):
             yield

@@ -182,4 +182,4 @@ def test_it_is_known_how_many_connections_it_may_want() -> None:
 
     assert read_settings(**said).database_connections == 3 * (20 + 6 + 1)
     assert read_settings(**said, roles="grpc,http").database_connections == 3 * 21
-    assert read_settings(**said, redis_url="redis://r").database_connections == 3 * 26
+    assert read_settings(**said, redis_url="redis://r").database_connections == 3 * 27

@@ -18,14 +18,13 @@ _WATCHERS = Gauge("mediad_watchers", "Callers that watch a medium")
 class Watchers:
     """Counts them by their connections."""
 
-    def __init__(self, *, most_of_a_connection: int = MOST_OF_A_CONNECTION) -> None:
-        self._most = most_of_a_connection
+    def __init__(self) -> None:
         self._of: Counter[str] = Counter()
 
     @contextmanager
     def joined(self, connection: str) -> Iterator[None]:
         """Count one more while the context lasts. Raises TooManyWatchers."""
-        if self._of[connection] >= self._most:
+        if self._of[connection] >= MOST_OF_A_CONNECTION:
             raise TooManyWatchers
         self._of[connection] += 1
         _WATCHERS.inc()

@@ -9,6 +9,7 @@ from datetime import timedelta
 from prometheus_client import Gauge
 
 from media_service.core.housekeeping import Housekeeping
+from media_service.core.notifying import Notifying
 from media_service.core.queueing import Queueing
 from media_service.core.service import MediaService
 from media_service.entrypoints.worker.duties import Duty
@@ -22,7 +23,7 @@ _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 _DAMAGED = Gauge("mediad_known_damaged_objects", "Originals known to be damaged, as last counted")
 
 
-def duties(service: MediaService, *, scrub_days: int) -> tuple[Duty, ...]:
+def duties(service: MediaService, *, notifying: Notifying, scrub_days: int) -> tuple[Duty, ...]:
     """What is done now and then, by one process of all unless it says otherwise."""
     housekeeping, queueing = service.housekeeping, service.queueing
     return (
@@ -30,6 +31,7 @@ def duties(service: MediaService, *, scrub_days: int) -> tuple[Duty, ...]:
         Duty("discard_abandoned", _MINUTE, lambda _: _discard(housekeeping), by_each=True),
         Duty("collect_orphans", _MINUTE, lambda turn: _collect_orphans(housekeeping, turn)),
         Duty("forget_failed_jobs", _HOUR, lambda _: _forget_failed(queueing)),
+        Duty("forget_webhooks", _HOUR, lambda _: _forget_webhooks(notifying)),
         *scrub_duties(service.scrubbing, days=scrub_days),
     )
 
@@ -51,3 +53,7 @@ async def _collect_orphans(housekeeping: Housekeeping, turn: int) -> Mapping[str
 
 async def _forget_failed(queueing: Queueing) -> Mapping[str, int]:
     return {"failed_jobs": await queueing.forget_failed()}
+
+
+async def _forget_webhooks(notifying: Notifying) -> Mapping[str, int]:
+    return {"webhooks": await notifying.forget()}

@@ -26,6 +26,7 @@ from media_service.infra.postgres.processes import PostgresProcesses
 from media_service.infra.postgres.queue import PostgresQueue
 from media_service.infra.postgres.renditions import PostgresRenditions
 from media_service.infra.postgres.types import Connection, Executor, Pool
+from media_service.infra.postgres.webhooks import URLS_SETTING, PostgresOutbox
 
 _PATIENCE_SECONDS = 5.0
 _COMMAND_SECONDS = 30
@@ -80,6 +81,7 @@ class PostgresDatabase:
         single = _SingleStatements(self._connection)
         self.latest = self._rows(single)
         self.queue = PostgresQueue(single)
+        self.outbox = PostgresOutbox(single)
         self.processes = PostgresProcesses(name, executor=single, connection=self._connection)
 
     @asynccontextmanager
@@ -192,19 +194,22 @@ async def open_database(
     name: str = "mediad",
     patience_seconds: float = _PATIENCE_SECONDS,
     enqueuing: Enqueuing = untraced,
+    webhook_urls: Sequence[str] = (),
 ) -> AsyncIterator[PostgresDatabase]:
     """A database whose schema is up to date. Raises DatabaseUnavailable.
 
     Its connections carry the name, by which others end them if this process is stopped.
+    What changes in it is put into the outbox for each of the `webhook_urls`.
     Who waits for a connection for longer than `patience_seconds` gets DatabaseUnavailable too.
     """
+    told = {URLS_SETTING: ",".join(webhook_urls)} if webhook_urls else {}
     with translated():
         pool: Pool = await asyncpg.create_pool(
             url,
             min_size=min(2, max_connections),
             max_size=max_connections,
             command_timeout=_COMMAND_SECONDS,
-            server_settings=_SERVER_SETTINGS | {"application_name": name},
+            server_settings=_SERVER_SETTINGS | {"application_name": name} | told,
         )
     try:
         yield PostgresDatabase(
