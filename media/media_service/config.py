@@ -157,7 +157,7 @@ class Settings(BaseSettings):
                 "name:token (16 characters or more), or MEDIAD_TLS_KEY_FILE, "
                 "MEDIAD_TLS_CERT_FILE and MEDIAD_TLS_CLIENT_CA_FILE, or MEDIAD_HOST=127.0.0.1"
             )
-        _ = self.keys, self.tokens
+        _ = self.keys, self.tokens, self.webhook_keys
         if self.receivers and not self.webhook_keys:
             raise ValueError("MEDIAD_WEBHOOK_URLS needs MEDIAD_WEBHOOK_SECRETS=name:secret")
         return self
