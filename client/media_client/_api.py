@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -231,12 +230,12 @@ class MediaApi(abc.ABC):
         )
         return await self._ask(_transport.GET_MEDIA, request, _convert.media)
 
-    async def watch(
+    def watch(
         self,
         media_id: str,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - goes to the service, too
-    ) -> AsyncIterator[Media]:
+    ) -> AsyncGenerator[Media, None]:
         """The medium as it is now, and again whenever it changed, until its processing is over.
 
         The last one is COMPLETED or FAILED. Connections that break are made anew. Raises
@@ -250,9 +249,7 @@ class MediaApi(abc.ABC):
         ('completed', 100)
         """
         watch = Watch(self._transport, media_id, seconds=timeout, retries=self._retries)
-        async with aclosing(watch.states()) as states:
-            async for known in states:
-                yield known
+        return watch.states()
 
     async def wait_until_done(
         self,

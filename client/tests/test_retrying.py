@@ -45,7 +45,8 @@ CALLS: dict[str, Callable[[MediaApi], Awaitable[object]]] = {
 def test_every_method_of_the_contract_is_called_here() -> None:
     methods = pb.DESCRIPTOR.services_by_name["MediaService"].methods
 
-    assert set(CALLS) == {method.name for method in methods}
+    # What is watched is tried again for longer: test_watching.py.
+    assert set(CALLS) | {"WatchMedia"} == {method.name for method in methods}
 
 
 @pytest.mark.parametrize("rpc", CALLS)
