@@ -234,7 +234,7 @@ class MediaApi(abc.ABC):
         self,
         media_id: str,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - goes to the service, too
+        timeout: float | None = None,
     ) -> AsyncGenerator[Media, None]:
         """The medium as it is now, and again whenever it changed, until its processing is over.
 
