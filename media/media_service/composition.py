@@ -167,7 +167,7 @@ async def open_media_service(
             blobs=blobs,
             codecs=codecs,
             repairing=repairing,
-            limits=DevelopingLimits(at_once=settings.cells),
+            limits=DevelopingLimits(at_once=settings.cells, transcodes=settings.transcodes),
         )
         uploading = Uploading(
             database=database,
@@ -183,6 +183,7 @@ async def open_media_service(
             database=database,
             reading=reading,
             developing=developing,
+            repairing=repairing,
             blobs=blobs,
             signer=signer,
             clock=now,

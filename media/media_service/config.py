@@ -207,7 +207,7 @@ class Settings(BaseSettings):
     @property
     def database_connections(self) -> int:
         """How many connections to the database all processes of this instance may have."""
-        jobs = self.cells + 2 if "worker" in self.role_names else 0
+        jobs = self.cells + self.transcodes + 4 if "worker" in self.role_names else 0
         listening = 1
         return self.workers * (self.max_connections + jobs + listening)
 

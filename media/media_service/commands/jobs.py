@@ -52,5 +52,7 @@ def _tell(ids: Sequence[int], done: Sequence[int], *, what: str) -> bool:
 
 def _line(job: Job) -> str:
     due = f"due {job.due_at:%Y-%m-%d %H:%M:%S}Z" if job.due_at else ""
-    told = f"{job.id:>10}  {job.state:<8}  {job.urgency:<8}  tried {job.attempts:>2}"
+    told = (
+        f"{job.id:>10}  {job.queue:<11}  {job.state:<8}  {job.urgency:<8}  tried {job.attempts:>2}"
+    )
     return f"{told}  {job.media_id}  {job.owner}  {job.failure_code or due}".rstrip()

@@ -130,6 +130,7 @@ class _Process:
             database_url=self.opened.database_url,
             connection_name=self.opened.connection_name,
             concurrency=self.settings.cells,
+            transcodes=self.settings.transcodes,
             running=self.tracing.running,
         )
         async with (

@@ -43,6 +43,11 @@ class Signature:
     key_id: str
     signature: str
 
+    @property
+    def query(self) -> str:
+        """As it stands in a URL, after the version."""
+        return f"exp={self.expires}&kid={self.key_id}&sig={self.signature}"
+
 
 def parse_expiry(seconds: int) -> timedelta:
     """How long a URL should work. Raises InvalidExpiry outside 1 second to 7 days."""
@@ -123,8 +128,7 @@ class Links:
     def _signed(self, media: Media, name: str, version: str, expires_at: datetime) -> str:
         path = media_path(media.id, name)
         made = self._signer.sign(path, version=version, expires_at=expires_at)
-        query = f"v={version}&exp={made.expires}&kid={made.key_id}&sig={made.signature}"
-        return f"{self._base_url}{path}?{query}"
+        return f"{self._base_url}{path}?v={version}&{made.query}"
 
 
 def split_renditions(media: Media) -> tuple[tuple[Rendition, ...], tuple[Rendition, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 from media_service.core.access import UNENDING, Signature, Signer, media_path
@@ -16,21 +16,25 @@ from media_service.core.errors import (
     MediaFailed,
     MediaNotFound,
     RenditionNotFound,
+    RenditionNotReady,
     is_final,
 )
 from media_service.core.media import Media, MediaId, ProcessingStatus, Visibility
+from media_service.core.playlists import with_urls
 from media_service.core.ports import Blobs, Clock, Database, OpenBlob
 from media_service.core.reading import Reading
-from media_service.core.recipes import PictureRecipe, is_version
+from media_service.core.recipes import PLAYLIST, PictureRecipe, is_version
 from media_service.core.renditions import Rendition
+from media_service.core.repairing import Repairing
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """What may be sent to a reader. `is_exact`: these bytes are what its URL will always mean.
 
-    `lasting` is how long the reader may keep them; None is for ever. `recipe` is how a picture
-    is made that is not of the medium's plan; `is_negotiated`: other readers may get another.
+    `lasting` is how long the reader may keep them; None is for ever. `signature` is what opened it.
+    `recipe` is how a picture is made that is not of the medium's plan; `is_negotiated`: other
+    readers may get another.
     """
 
     media: Media
@@ -39,8 +43,11 @@ class Delivery:
     lasting: timedelta | None
     recipe: PictureRecipe | None = None
     is_negotiated: bool = False
+    signature: Signature | None = None
 
 
+_MOST_PLAYLIST_BYTES = 2 * 1024 * 1024
+"""Twice what four hours in segments of two seconds take."""
 REDIRECTED_FOR = timedelta(minutes=15)
 """How long a URL of the store works that a reader was sent to; also after the medium is deleted."""
 
@@ -56,12 +63,13 @@ class Elsewhere:
 class Delivering:
     """Finds and opens what a URL names."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands on
         self,
         *,
         database: Database,
         reading: Reading,
         developing: Developing,
+        repairing: Repairing,
         blobs: Blobs,
         signer: Signer,
         clock: Clock,
@@ -69,6 +77,7 @@ class Delivering:
         self._database = database
         self._reading = reading
         self._developing = developing
+        self._repairing = repairing
         self._blobs = blobs
         self._signer = signer
         self._clock = clock
@@ -80,7 +89,8 @@ class Delivering:
 
         Raises InvalidSignature if there is a signature that is not valid, whatever is there;
         MediaNotFound if there is no such medium, or it is private and there is no signature;
-        RenditionNotFound; MediaFailed; what `Developing.ensure` raises.
+        RenditionNotFound; RenditionNotReady for what only jobs make, and have not yet;
+        MediaFailed; what `Developing.ensure` raises.
         """
         now = self._clock()
         if signature:
@@ -95,6 +105,7 @@ class Delivering:
             stored=stored,
             is_exact=is_exact,
             lasting=lasting(media, signature, now),
+            signature=signature,
         )
 
     async def _stored(self, media: Media, name: str, version: str) -> tuple[StoredRendition, bool]:
@@ -102,7 +113,9 @@ class Delivering:
         if rendition is None:
             raise RenditionNotFound
         is_exact = version == rendition.recipe.version
-        if not is_exact and is_version(version):
+        # An older playlist names parts of an older stream: only the present one fits together.
+        is_playlist = rendition.recipe.content_type == PLAYLIST
+        if not is_exact and not is_playlist and is_version(version):
             older = await self._database.latest.renditions.find_version(
                 media.sha256, version=version
             )
@@ -111,11 +124,22 @@ class Delivering:
         return await self._current(media, rendition), is_exact
 
     async def _current(self, media: Media, rendition: Rendition) -> StoredRendition:
-        # What failed for want of something may be there since: only an attempt can tell.
-        if media.status is ProcessingStatus.FAILED and is_final(media.failure_code):
-            raise MediaFailed
+        """What has been made, or can be at once. What failed shows what it has."""
+        key, has_failed = rendition.recipe.key, media.status is ProcessingStatus.FAILED
         known = self._developing.known(media, rendition.recipe)
-        return known or (await self._developing.ensure(media))[rendition.recipe.key]
+        if known:
+            return known
+        # What failed for want of something may be there since: only an attempt can tell.
+        if not rendition.stage.is_slow and not (has_failed and is_final(media.failure_code)):
+            return (await self._developing.ensure(media))[key]
+        made = (await self._developing.made(media)).get(key)
+        if made:
+            return made
+        if has_failed:
+            raise MediaFailed
+        if media.status is ProcessingStatus.COMPLETED:
+            await self._repairing.remake(media.sha256, key)
+        raise RenditionNotReady
 
     async def elsewhere(self, delivery: Delivery, *, disposition: str) -> Elsewhere | None:
         """Where to send the reader; None if the bytes have to come from here. Raises as `open`."""
@@ -148,6 +172,33 @@ class Delivering:
         """
         return Opening(delivery, open_=self._open, heal=self._healed)
 
+    async def playlist(self, delivery: Delivery) -> bytes:
+        """The playlist that is delivered, with the URLs of what it names.
+
+        They are relative, so that they lead to the host that was asked, and they open for as long
+        as the one that was asked for. Raises as `open`; ValueError if it is no playlist.
+        """
+        async with self.open(delivery) as (found, opened):
+            if opened.size_bytes > _MOST_PLAYLIST_BYTES:
+                raise ValueError(f"a playlist of {opened.size_bytes} bytes")
+            stored = b"".join([piece async for piece in opened.read(0, opened.size_bytes)])
+        return with_urls(stored.decode(), lambda name: self._url(found, name)).encode()
+
+    def _url(self, delivery: Delivery, name: str) -> str:
+        """The URL of another rendition of the medium, seen from this one."""
+        media, rendition = delivery.media, delivery.media.rendition(name)
+        if rendition is None:
+            raise ValueError(f"no such rendition: {name}")
+        url = f"{name}?v={rendition.recipe.version}"
+        if media.visibility is Visibility.PUBLIC or delivery.signature is None:
+            return url
+        made = self._signer.sign(
+            media_path(media.id, name),
+            version=rendition.recipe.version,
+            expires_at=datetime.fromtimestamp(delivery.signature.expires, UTC),
+        )
+        return f"{url}&{made.query}"
+
     def _open(self, stored: StoredRendition) -> AbstractAsyncContextManager[OpenBlob]:
         return self._blobs.open(stored.key, size_bytes=stored.size_bytes, sha256=stored.checksum)
 
@@ -157,11 +208,23 @@ class Delivering:
                 delivery.media, delivery.recipe, damaged=delivery.stored
             )
             return dataclasses.replace(delivery, stored=picture)
-        made = await self._developing.ensure(delivery.media, damaged=delivery.stored)
-        healed = made.get(delivery.stored.recipe_key)
-        if healed is None:  # made by a recipe the medium no longer has
+        media, damaged = delivery.media, delivery.stored
+        planned = [r for r in media.renditions if r.recipe.key == damaged.recipe_key]
+        if not planned:  # made by a recipe the medium no longer has
             raise RenditionNotFound
-        return dataclasses.replace(delivery, stored=healed)
+        if planned[0].stage.is_slow:
+            return dataclasses.replace(delivery, stored=await self._made_anew(media, damaged))
+        made = await self._developing.ensure(media, damaged=damaged)
+        return dataclasses.replace(delivery, stored=made[damaged.recipe_key])
+
+    async def _made_anew(self, media: Media, damaged: StoredRendition) -> StoredRendition:
+        """What has replaced it, if something has; else it is forgotten, and made by a job."""
+        made = (await self._developing.made(media)).get(damaged.recipe_key)
+        if made and made != damaged:
+            return made
+        await self._repairing.remake(media.sha256, damaged.recipe_key, damaged=damaged)
+        self._developing.forget(media, damaged)
+        raise RenditionNotReady
 
 
 class Opening:

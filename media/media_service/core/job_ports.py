@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Protocol
 
-from media_service.core.jobs import Job, JobCounts, JobFilter
+from media_service.core.jobs import Job, JobCounts, JobFilter, Queue
 from media_service.core.media import UserId
 
 
@@ -22,8 +22,8 @@ class JobQueue(Protocol):
     async def find(self, which: JobFilter, *, limit: int) -> list[Job]:
         """These jobs, in the order in which they came."""
 
-    async def counts(self) -> JobCounts:
-        """How full the queue is."""
+    async def counts(self) -> dict[Queue, JobCounts]:
+        """How full each queue is."""
 
     async def forget_failed(self, *, older_than: timedelta) -> int:
         """Remove jobs that were given up before; how many that were."""

@@ -24,6 +24,15 @@ class Urgency(enum.StrEnum):
     """Nobody waits: renditions made again, or in bulk. After all that a person waits for."""
 
 
+class Queue(enum.StrEnum):
+    """What kind of work waits; each kind has workers of its own."""
+
+    DEVELOPING = "developing"
+    """Whatever takes seconds: pictures, and the first stage of everything else."""
+    TRANSCODING = "transcoding"
+    """The later stages, which take minutes."""
+
+
 class JobState(enum.StrEnum):
     """Where a job is."""
 
@@ -40,6 +49,7 @@ class Job:
     """One job: to make the renditions of this revision of a medium; why that FAILED, if it did."""
 
     id: int
+    queue: Queue
     media_id: MediaId
     revision: int
     owner: UserId
@@ -61,7 +71,7 @@ class JobFilter:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobCounts:
-    """How full the queue is."""
+    """How full a queue is."""
 
     waiting_for_a_person: int = 0
     waiting_backfill: int = 0

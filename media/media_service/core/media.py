@@ -106,21 +106,37 @@ class Media:
         return None
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages its renditions are made in, in their order."""
+        return tuple(sorted({rendition.stage for rendition in self.renditions}))
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether some of its renditions are made by jobs alone."""
+        return any(rendition.stage.is_slow for rendition in self.renditions)
+
+    @property
     def is_unfinished(self) -> bool:
         """Whether work on its renditions is still to be done."""
         return self.status in (ProcessingStatus.PENDING, ProcessingStatus.PROCESSING)
 
     @property
     def progress_percent(self) -> int:
-        """How much of the work on its renditions is done; each stage weighs the same."""
+        """How much of the work on its renditions is done; each stage weighs the same.
+
+        Never falls within a revision; 100 only when everything is there.
+        """
         if self.status is ProcessingStatus.COMPLETED:
             return 100
-        stages = sorted({rendition.stage for rendition in self.renditions})
-        parts = [self._percent_of(stage) for stage in stages]
-        begun = next((at for at, part in enumerate(parts) if part < 100), None)
-        if begun:  # what is told of a stage while it is made; the first is over too soon to tell
-            parts[begun] = max(parts[begun], self.stage_percent)
-        return min(99, sum(parts) // max(1, len(parts)))
+        parts = {stage: self._percent_of(stage) for stage in self.stages}
+        if under_way := self.stage_under_way:
+            parts[under_way] = max(parts[under_way], self.stage_percent)
+        return min(99, sum(parts.values()) // max(1, len(parts)))
+
+    @property
+    def stage_under_way(self) -> Stage | None:
+        """The first that is not wholly made."""
+        return next((stage for stage in self.stages if self._percent_of(stage) < 100), None)
 
     def _percent_of(self, stage: Stage) -> int:
         mine = [rendition for rendition in self.renditions if rendition.stage is stage]
@@ -129,6 +145,18 @@ class Media:
     def advanced(self, status: ProcessingStatus, now: datetime, *, failure_code: str = "") -> Media:
         """The same, with its work as far as this."""
         return dataclasses.replace(self, status=status, failure_code=failure_code, updated_at=now)
+
+    def with_made(self, renditions: tuple[Rendition, ...]) -> Media:
+        """The same, with these sizes. Of the next stage nothing is done yet."""
+        shown = dataclasses.replace(self, renditions=renditions)
+        if shown.stage_under_way is self.stage_under_way:
+            return shown
+        return dataclasses.replace(shown, stage_percent=0)
+
+    def begun_anew(self, now: datetime) -> Media:
+        """The same, with the work on its renditions to be done in a new revision."""
+        pending = self.advanced(ProcessingStatus.PENDING, now)
+        return dataclasses.replace(pending, revision=self.revision + 1, stage_percent=0)
 
     def deleted(self, now: datetime) -> Media:
         """The same, deleted: CANCELLED if its work was not done, and without what was in it."""

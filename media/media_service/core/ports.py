@@ -207,6 +207,13 @@ class MediaRows(Protocol):
         deleted: so who comes late undoes nothing.
         """
 
+    async def note_progress(self, media_id: MediaId, *, revision: int, percent: int) -> bool:
+        """Note how much of the stage under way is done; whether the row may still change so.
+
+        It may while it is unfinished, not deleted, and of this revision. It is never less than
+        was noted before, and nothing else is changed: who comes late undoes nothing.
+        """
+
     async def expired(
         self, now: datetime, *, limit: int, after: Media | None = None
     ) -> list[Media]:
@@ -294,9 +301,15 @@ class Jobs(Protocol):
     """Work for later, done at least once."""
 
     async def enqueue_developing(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
-        """Have the renditions of this revision of the medium made.
+        """Have the renditions of this revision of the medium made, from the first stage on.
 
         What a person waits for is done before backfills; and of each, owners take turns.
+        """
+
+    async def enqueue_transcoding(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
+        """Have what takes minutes made of this revision of the medium; in turns, as above.
+
+        Jobs of equal contents are done one after the other, so that the second finds it made.
         """
 
     async def discard(self, media_id: MediaId) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from contextlib import suppress
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import content_lock, verbatim_of
+from media_service.core.blobs import content_lock
 from media_service.core.developing import Developing
-from media_service.core.errors import MediaError, MediaNotFound, is_passing
+from media_service.core.errors import (
+    DatabaseUnavailable,
+    MediaError,
+    MediaNotFound,
+    RenditionNotReady,
+    is_passing,
+)
 from media_service.core.jobs import Urgency
 from media_service.core.media import (
     Media,
@@ -19,15 +27,17 @@ from media_service.core.media import (
 from media_service.core.planning import plan_renditions
 from media_service.core.ports import Cache, Clock, Database, Rows
 from media_service.core.purposes import Policies
-from media_service.core.renditions import ProcessingOptions
+from media_service.core.renditions import ProcessingOptions, Stage
 
+_TELL_SECONDS = 1.0
+"""How often the progress of a medium is saved, at most."""
 _OVER = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
 
 
 class Processing:
     """Queues and does the work; a late or repeated job changes nothing."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands on
         self,
         *,
         database: Database,
@@ -36,6 +46,7 @@ class Processing:
         admitting: Admitting,
         policies: Policies,
         clock: Clock,
+        tell_seconds: float = _TELL_SECONDS,
     ) -> None:
         self._database = database
         self._cache = cache
@@ -43,6 +54,7 @@ class Processing:
         self._admitting = admitting
         self._policies = policies
         self._clock = clock
+        self._tell_seconds = tell_seconds
 
     async def request(
         self,
@@ -96,25 +108,106 @@ class Processing:
         await rows.media.update(replanned, revision=media.revision)
         return replanned
 
-    async def run(self, media_id: MediaId, *, revision: int) -> ProcessingStatus:
-        """Do a job: make the renditions of this revision of a medium.
+    async def run(
+        self, media_id: MediaId, *, revision: int, urgency: Urgency = Urgency.PERSON
+    ) -> ProcessingStatus:
+        """Do a job of the developing queue: the first stage of this revision of a medium.
 
-        Ends COMPLETED, or FAILED if the file is at fault. Raises what another attempt may not
-        meet: errors of kind unavailable, limited or full.
+        Ends COMPLETED if that is all there is to make, or FAILED if the file is at fault; else
+        PROCESSING, with a job for the rest. Raises what another attempt may not meet: errors of
+        kind unavailable, limited or full.
         """
+        media = await self._find(media_id, revision=revision)
+        if isinstance(media, ProcessingStatus):
+            return media
+        media = await self._shown(media)
+        await self._save(media)
+        try:
+            await self._developing.ensure(media)
+        except MediaError as error:
+            return await self._ended(media, error)
+        if media.is_slow:
+            return await self._handed_over(media, urgency)
+        return await self._completed(media)
+
+    async def transcode(self, media_id: MediaId, *, revision: int) -> ProcessingStatus:
+        """Do a job of the transcoding queue: every stage that is left, one after the other.
+
+        What is made is shown at once, and stays if a later stage fails. Ends and raises as `run`.
+        """
+        media = await self._find(media_id, revision=revision)
+        if isinstance(media, ProcessingStatus):
+            return media
+        for stage in media.stages:
+            media = await self._shown(media)
+            try:
+                is_wanted = await self._save(media) and await self._make(media, stage)
+            except MediaError as error:
+                return await self._ended(media, error)
+            if not is_wanted:
+                return ProcessingStatus.CANCELLED
+        return await self._completed(media)
+
+    async def _find(self, media_id: MediaId, *, revision: int) -> Media | ProcessingStatus:
+        """The medium, or what there is to say to a job that comes too late for it."""
         media = (await self._database.latest.media.find([media_id])).get(media_id)
         if media is None or media.deleted_at is not None:
             return ProcessingStatus.CANCELLED
         if media.revision != revision or media.status in _OVER:
             return media.status
-        await self._save(await self._begun(media))
+        return media
+
+    async def _ended(self, media: Media, error: MediaError) -> ProcessingStatus:
+        """FAILED, if it would fail again; raises the error if that may pass."""
+        if is_passing(error):
+            raise error
+        return await self._saved(self._failed(media, error.code))
+
+    async def _saved(self, media: Media) -> ProcessingStatus:
+        return media.status if await self._save(media) else ProcessingStatus.CANCELLED
+
+    async def _completed(self, media: Media) -> ProcessingStatus:
+        shown = await self._shown(media, ProcessingStatus.COMPLETED)
+        if not all(rendition.size_bytes for rendition in shown.renditions):
+            raise RenditionNotReady  # something was found damaged meanwhile, and forgotten
+        return await self._saved(shown)
+
+    async def _handed_over(self, media: Media, urgency: Urgency) -> ProcessingStatus:
+        """Show the first stage, and have the rest made by another job: both or neither."""
+        shown = await self._shown(media)
+        await self._cache.drop([media.id])
+        async with self._database.transaction() as rows:
+            is_saved = await rows.media.update(shown, revision=media.revision)
+            if is_saved:
+                await rows.jobs.enqueue_transcoding(shown, urgency=urgency)
+        await self._cache.drop([media.id])
+        return shown.status if is_saved else ProcessingStatus.CANCELLED
+
+    async def _make(self, media: Media, stage: Stage) -> bool:
+        """Make a stage, and tell how far it is; False, and it is broken off, if nobody wants it."""
+        progress = _Progress(already=media.stage_percent)
+        ensuring = self._developing.ensure(media, stage=stage, on_progress=progress.note)
+        making = asyncio.create_task(ensuring)
         try:
-            done = await self._completed(media)
-        except MediaError as error:
-            if is_passing(error):
-                raise
-            done = self._failed(media, error.code)
-        return done.status if await self._save(done) else ProcessingStatus.CANCELLED
+            while not making.done():
+                await asyncio.wait({making}, timeout=self._tell_seconds)
+                percent = progress.news()
+                if percent and not making.done() and not await self._tell(media, percent):
+                    return False
+            await making
+        finally:
+            making.cancel()
+            await asyncio.wait({making})
+        return True
+
+    async def _tell(self, media: Media, percent: int) -> bool:
+        """Show how far a stage is; whether this revision of the medium is still wanted."""
+        with suppress(DatabaseUnavailable):
+            rows = self._database.latest.media
+            is_wanted = await rows.note_progress(media.id, revision=media.revision, percent=percent)
+            await self._cache.drop([media.id])
+            return is_wanted
+        return True
 
     async def give_up(self, media_id: MediaId, *, revision: int, code: str) -> None:
         """Mark a medium FAILED after the last attempt, if this is still its revision."""
@@ -128,22 +221,18 @@ class Processing:
         if media and media.revision == revision and media.status is ProcessingStatus.PROCESSING:
             await self._save(media.advanced(ProcessingStatus.PENDING, self._clock()))
 
-    async def _begun(self, media: Media) -> Media:
-        """PROCESSING, with the sizes of the renditions that are there already."""
-        keys = [r.recipe.key for r in media.renditions]
-        stored = await self._database.latest.renditions.find(media.sha256, recipe_keys=keys)
-        made = stored | verbatim_of(media)
+    async def _shown(
+        self, media: Media, status: ProcessingStatus = ProcessingStatus.PROCESSING
+    ) -> Media:
+        """The medium in this state, with the sizes of the renditions that are there."""
+        made = await self._developing.made(media)
         renditions = tuple(
-            made[r.recipe.key].as_made(r) if r.recipe.key in made else r for r in media.renditions
+            made[r.recipe.key].as_made(r)
+            if r.recipe.key in made
+            else dataclasses.replace(r, size_bytes=0)
+            for r in media.renditions
         )
-        begun = media.advanced(ProcessingStatus.PROCESSING, self._clock())
-        return dataclasses.replace(begun, renditions=renditions)
-
-    async def _completed(self, media: Media) -> Media:
-        made = await self._developing.ensure(media)
-        renditions = tuple(made[r.recipe.key].as_made(r) for r in media.renditions)
-        completed = media.advanced(ProcessingStatus.COMPLETED, self._clock())
-        return dataclasses.replace(completed, renditions=renditions)
+        return media.advanced(status, self._clock()).with_made(renditions)
 
     def _failed(self, media: Media, code: str) -> Media:
         return media.advanced(ProcessingStatus.FAILED, self._clock(), failure_code=code)
@@ -153,3 +242,22 @@ class Processing:
         saved = await self._database.latest.media.update(media, revision=media.revision)
         await self._cache.drop([media.id])
         return saved
+
+
+class _Progress:
+    """How much of a stage is done, in per cent: what is news of it, and never less than before."""
+
+    def __init__(self, *, already: int) -> None:
+        self._told = already
+        self._percent = already
+
+    def note(self, share: float) -> None:
+        """So much is done, from 0 to 1."""
+        self._percent = max(self._percent, min(99, int(share * 100)))
+
+    def news(self) -> int | None:
+        """How much it is, if it is more than when this was asked before."""
+        if self._percent == self._told:
+            return None
+        self._told = self._percent
+        return self._percent

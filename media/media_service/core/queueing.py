@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
 
 from media_service.core.errors import CancelledByOperator
 from media_service.core.job_ports import JobQueue
-from media_service.core.jobs import Job, JobCounts, JobFilter, JobState
+from media_service.core.jobs import Job, JobCounts, JobFilter, JobState, Queue
 from media_service.core.media import Media, ProcessingStatus
 from media_service.core.ports import Cache, Clock, Database, Rows
 
@@ -31,8 +30,8 @@ class Queueing:
         """These jobs, in the order in which they came."""
         return await self._queue.find(which, limit=limit)
 
-    async def counts(self) -> JobCounts:
-        """How full the queue is."""
+    async def counts(self) -> dict[Queue, JobCounts]:
+        """How full each queue is."""
         return await self._queue.counts()
 
     async def forget_failed(self) -> int:
@@ -67,10 +66,7 @@ class Queueing:
             media = await self._still_wanted(rows, job)
             if media is None:
                 return False
-            again = dataclasses.replace(
-                media.advanced(ProcessingStatus.PENDING, self._clock()),
-                revision=media.revision + 1,
-            )
+            again = media.begun_anew(self._clock())
             if not await rows.media.update(again, revision=media.revision):
                 return False
             await rows.jobs.enqueue_developing(again, urgency=job.urgency)

@@ -14,6 +14,8 @@ import hashlib
 import re
 from typing import ClassVar, Final
 
+PLAYLIST: Final = "application/vnd.apple.mpegurl"
+"""The content type of playlists (RFC 8216)."""
 _VERSION = re.compile(r"[0-9a-f]{10}")
 
 
@@ -182,7 +184,7 @@ class StreamRecipe:
     def content_type(self) -> str:
         """What its bytes are."""
         is_film = self.part is StreamPart.SEGMENTS
-        return "video/mp4" if is_film else "application/vnd.apple.mpegurl"
+        return "video/mp4" if is_film else PLAYLIST
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of its largest picture."""

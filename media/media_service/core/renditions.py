@@ -45,6 +45,11 @@ class Stage(enum.IntEnum):
     COMPLETE = 3
     """Everything is there."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes minutes, so that only jobs make what belongs to it."""
+        return self is not Stage.PREVIEW
+
 
 class Role(enum.StrEnum):
     """What a rendition is to callers."""
@@ -72,7 +77,7 @@ class Rendition:
         """Whether answers list it: what readers can't have made, only once it is there."""
         if self.role is Role.PART:
             return False
-        return self.stage is Stage.PREVIEW or self.size_bytes > 0
+        return not self.stage.is_slow or self.size_bytes > 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from media_service.core.blobs import Blob, content_lock
+from media_service.core.blobs import Blob, StoredRendition, content_lock
 from media_service.core.errors import MediaDamaged
 from media_service.core.jobs import Urgency
 from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256
@@ -62,8 +62,48 @@ class Repairing:
         if reopened:
             await self._cache.drop(reopened)
 
-    async def _reopen(self, rows: Rows, media: Media) -> None:
-        pending = media.advanced(ProcessingStatus.PENDING, self._clock())
-        again = dataclasses.replace(pending, revision=media.revision + 1)
+    async def remake(
+        self,
+        source: Sha256,
+        recipe_key: str,
+        *,
+        damaged: StoredRendition | None = None,
+        urgency: Urgency = Urgency.PERSON,
+    ) -> None:
+        """Have a rendition made again that only jobs make; `damaged` is forgotten.
+
+        Media that are being worked on get it anyway. Raises DatabaseUnavailable.
+        """
+        reopened: list[MediaId] = []
+        async with self._database.transaction(content_lock(source)) as rows:
+            if damaged:
+                await rows.renditions.forget([damaged])
+            if not await rows.renditions.find(source, recipe_keys=[recipe_key]):
+                held = await rows.media.holding(source, limit=_BATCH)
+                wanted = [media for media in held if _was_made(media, recipe_key)]
+                reopened = [media.id for media in wanted]
+                await self._cache.drop(reopened)
+                for media in wanted:
+                    await self._reopen(rows, _without(media, recipe_key), urgency=urgency)
+        await self.announce(reopened)
+
+    async def _reopen(
+        self, rows: Rows, media: Media, *, urgency: Urgency = Urgency.BACKFILL
+    ) -> None:
+        again = media.begun_anew(self._clock())
         await rows.media.update(again, revision=media.revision)
-        await rows.jobs.enqueue_developing(again, urgency=Urgency.BACKFILL)
+        await rows.jobs.enqueue_developing(again, urgency=urgency)
+
+
+def _was_made(media: Media, recipe_key: str) -> bool:
+    has_it = any(rendition.recipe.key == recipe_key for rendition in media.renditions)
+    return has_it and media.status is ProcessingStatus.COMPLETED
+
+
+def _without(media: Media, recipe_key: str) -> Media:
+    """The medium as it was before this was made."""
+    renditions = tuple(
+        dataclasses.replace(r, size_bytes=0) if r.recipe.key == recipe_key else r
+        for r in media.renditions
+    )
+    return dataclasses.replace(media, renditions=renditions)

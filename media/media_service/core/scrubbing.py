@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from media_service.core.blobs import Blob, StoredRendition, hash_range
 from media_service.core.developing import Developing
 from media_service.core.errors import MediaDamaged, MediaError
+from media_service.core.jobs import Urgency
+from media_service.core.media import Media
 from media_service.core.ports import Blobs, Database
 from media_service.core.removing import Removing
 from media_service.core.repairing import Repairing
@@ -141,7 +143,16 @@ class Scrubbing:
         holders = await self._database.latest.media.holding(damaged.source, limit=_HOLDERS)
         for media in holders:
             if any(r.recipe.key == damaged.recipe_key for r in media.renditions):
-                await self._developing.ensure(media, damaged=damaged)
+                await self._heal(media, damaged)
                 return
         await self._database.latest.renditions.forget([damaged])
         await self._removing.remove_unheld(damaged.key)
+
+    async def _heal(self, media: Media, damaged: StoredRendition) -> None:
+        """Make it anew, here or, if that takes minutes, by a job."""
+        if any(r.recipe.key == damaged.recipe_key and r.stage.is_slow for r in media.renditions):
+            await self._repairing.remake(
+                damaged.source, damaged.recipe_key, damaged=damaged, urgency=Urgency.BACKFILL
+            )
+        else:
+            await self._developing.ensure(media, damaged=damaged)

@@ -25,7 +25,6 @@ from media_service.core.media import Media, ProcessingStatus, Sha256, new_media_
 from media_service.core.planning import plan_renditions
 from media_service.core.ports import Blobs, Clock, Database, Rows, StagedFile, Staging
 from media_service.core.purposes import Policies, Policy
-from media_service.core.renditions import Rendition
 from media_service.core.repairing import Repairing
 from media_service.core.sniffing import SNIFF_BYTES, settled, sniff
 from media_service.core.uploads import Declared, declare
@@ -230,12 +229,12 @@ class _Admission:
 
 
 async def _with_what_is_made(rows: Rows, media: Media) -> Media:
-    """The medium, COMPLETED at once if equal bytes were already developed by equal recipes."""
+    """The medium with what equal recipes made of equal bytes; COMPLETED if that is everything."""
     keys = [r.recipe.key for r in media.renditions]
     made = await rows.renditions.find(media.sha256, recipe_keys=keys) | verbatim_of(media)
-    if len(made) < len(set(keys)):
-        return media
-    renditions: tuple[Rendition, ...] = tuple(
-        made[r.recipe.key].as_made(r) for r in media.renditions
+    renditions = tuple(
+        made[r.recipe.key].as_made(r) if r.recipe.key in made else r for r in media.renditions
     )
-    return dataclasses.replace(media, renditions=renditions, status=ProcessingStatus.COMPLETED)
+    is_whole = all(r.recipe.key in made for r in media.renditions)
+    status = ProcessingStatus.COMPLETED if is_whole else media.status
+    return dataclasses.replace(media, renditions=renditions, status=status)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -282,6 +282,7 @@ async def test_an_update_writes_all_that_can_change(database: Database) -> None:
         idempotency_key="",
         updated_at=NOON + SECOND,
         deleted_at=NOON + SECOND,
+        stage_percent=40,
     )
 
     assert await database.latest.media.update(changed, revision=1)
@@ -324,6 +325,40 @@ async def test_an_update_of_a_deleted_medium_changes_nothing(database: Database)
     assert not await database.latest.media.update(late, revision=1)
 
     assert await _found(database, media) == media
+
+
+async def test_progress_only_grows(database: Database) -> None:
+    media = await _inserted(database, a_media(stage_percent=10))
+
+    for percent in (50, 40, 50):
+        assert await database.latest.media.note_progress(media.id, revision=1, percent=percent)
+
+    assert await _found(database, media) == dataclasses.replace(media, stage_percent=50)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": ProcessingStatus.COMPLETED},
+        {"status": ProcessingStatus.FAILED},
+        {"revision": 2},
+        {"deleted_at": NOON},
+    ],
+)
+async def test_progress_of_what_is_over_is_not_noted(
+    database: Database, changes: dict[str, Any]
+) -> None:
+    media = await _inserted(database, a_media(**changes))
+
+    assert not await database.latest.media.note_progress(media.id, revision=1, percent=50)
+
+    assert await _found(database, media) == media
+
+
+async def test_progress_of_no_medium_is_not_noted(database: Database) -> None:
+    media_id = new_media_id()
+
+    assert not await database.latest.media.note_progress(media_id, revision=1, percent=50)
 
 
 async def test_an_update_of_no_medium_says_so(database: Database) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fakes.in_memory_database import InMemoryDatabase
 from fakes.postgres_server import Databases
 from fakes.samples import ALICE, BOB, a_blob, a_media
-from media_service.core.jobs import JobFilter, JobState, Urgency
+from media_service.core.jobs import JobCounts, JobFilter, JobState, Queue, Urgency
 from media_service.core.media import Media, UserId
 from media_service.infra.postgres.database import PostgresDatabase, open_database
 
@@ -76,10 +76,27 @@ async def test_how_full_the_queue_is_is_told_by_urgency(database: Subject) -> No
     for urgency in (Urgency.PERSON, Urgency.PERSON, Urgency.BACKFILL):
         await _enqueue(database, urgency=urgency)
 
-    counts = await database.queue.counts()
+    counts = (await database.queue.counts())[Queue.DEVELOPING]
 
     assert (counts.waiting_for_a_person, counts.waiting_backfill) == (2, 1)
     assert (counts.running, counts.parked, counts.failed) == (0, 0, 0)
+
+
+async def test_each_queue_is_told_of_by_itself(database: Subject) -> None:
+    await _enqueue(database)
+    await database.latest.jobs.enqueue_transcoding(a_media(), urgency=Urgency.BACKFILL)
+
+    counts = await database.queue.counts()
+
+    assert counts.keys() == set(Queue)
+    assert counts[Queue.DEVELOPING].waiting_for_a_person == 1
+    assert counts[Queue.TRANSCODING].waiting_backfill == 1
+    assert [job.queue for job in await database.queue.find(ALL, limit=9)] == list(Queue)
+    assert await database.queue.count_waiting(at_most=9) == 2
+
+
+async def test_queues_that_are_empty_are_told_of(database: Subject) -> None:
+    assert await database.queue.counts() == dict.fromkeys(Queue, JobCounts())
 
 
 async def test_discarded_jobs_are_gone_with_the_commit(database: Subject) -> None:

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from fakes.clock import SettableClock
 from media_service.core.blobs import Blob, BlobState, HeldBlob, LockNumber, StoredRendition
 from media_service.core.errors import DatabaseUnavailable, IdempotencyKeyReused
-from media_service.core.jobs import Job, JobCounts, JobFilter, JobState, Urgency
+from media_service.core.jobs import Job, JobCounts, JobFilter, JobState, Queue, Urgency
 from media_service.core.media import Media, MediaId, ProcessingStatus, Sha256, UserId
 from media_service.core.ports import Clock
 from media_service.core.recipes import TRANSFORMED
@@ -37,6 +37,7 @@ _CHANGEABLE = (
     "idempotency_key",
     "updated_at",
     "deleted_at",
+    "stage_percent",
 )
 
 K = TypeVar("K", bound=Hashable)
@@ -57,6 +58,7 @@ class QueuedJob:
     urgency: Urgency = dataclasses.field(default=Urgency.PERSON, compare=False)
     state: JobState = dataclasses.field(default=JobState.WAITING, compare=False)
     id: int = dataclasses.field(default=0, compare=False)
+    queue: Queue = Queue.DEVELOPING
 
 
 class InMemoryDatabase:
@@ -222,8 +224,8 @@ class _Session:
         kept = [job for job in self._database.jobs if job.media_id not in self.discarded]
         self._database.jobs[:] = kept + self.jobs
 
-    def new_job_id(self) -> int:
-        return next(self._database.job_ids)
+    def enqueue(self, job: QueuedJob) -> None:
+        self.jobs.append(dataclasses.replace(job, id=next(self._database.job_ids)))
 
 
 class InMemoryRows:
@@ -284,6 +286,19 @@ class InMemoryMedia:
             await session.hold("key", found.owner, found.idempotency_key or found.id)
             changes = {name: getattr(media, name) for name in _CHANGEABLE}
             session.media.put(media.id, dataclasses.replace(found, **changes))
+            return True
+
+    async def note_progress(self, media_id: MediaId, *, revision: int, percent: int) -> bool:
+        """Note how much of the stage under way is done; whether the row may still change so."""
+        async with self._statement("media.note_progress") as session:
+            await session.hold("media", media_id)
+            found = session.media.get(media_id)
+            if found is None or found.deleted_at or found.revision != revision:
+                return False
+            if found.status not in _UNFINISHED:
+                return False
+            most = max(found.stage_percent, percent)
+            session.media.put(media_id, dataclasses.replace(found, stage_percent=most))
             return True
 
     async def expired(
@@ -520,8 +535,13 @@ class InMemoryJobs:
     async def enqueue_developing(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
         """Have the renditions of this revision of the medium made."""
         async with self._statement("jobs.enqueue_developing") as session:
+            session.enqueue(QueuedJob(media.id, media.revision, media.owner, urgency))
+
+    async def enqueue_transcoding(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
+        """Have what takes minutes made of this revision of the medium."""
+        async with self._statement("jobs.enqueue_transcoding") as session:
             job = QueuedJob(media.id, media.revision, media.owner, urgency)
-            session.jobs.append(dataclasses.replace(job, id=session.new_job_id()))
+            session.enqueue(dataclasses.replace(job, queue=Queue.TRANSCODING))
 
     async def discard(self, media_id: MediaId) -> None:
         """Remove every job for this medium."""
@@ -577,14 +597,10 @@ class InMemoryQueue:
         """These jobs, in the order in which they came."""
         return self._of(which)[:limit]
 
-    async def counts(self) -> JobCounts:
-        """How full the queue is."""
-        states = collections.Counter((job.state, job.urgency) for job in self._database.jobs)
-        return JobCounts(
-            waiting_for_a_person=states[JobState.WAITING, Urgency.PERSON],
-            waiting_backfill=states[JobState.WAITING, Urgency.BACKFILL],
-            failed=sum(count for (state, _), count in states.items() if state is JobState.FAILED),
-        )
+    async def counts(self) -> dict[Queue, JobCounts]:
+        """How full each queue is."""
+        jobs = self._database.jobs
+        return {queue: _counts([job for job in jobs if job.queue is queue]) for queue in Queue}
 
     async def forget_failed(self, *, older_than: timedelta) -> int:
         """Remove jobs that were given up, however old they are."""
@@ -598,6 +614,7 @@ class InMemoryQueue:
         return [
             Job(
                 id=job.id,
+                queue=job.queue,
                 media_id=job.media_id,
                 revision=job.revision,
                 owner=job.owner,
@@ -610,6 +627,15 @@ class InMemoryQueue:
             if which.state in (None, job.state)
             if which.owner in (None, job.owner)
         ]
+
+
+def _counts(jobs: Sequence[QueuedJob]) -> JobCounts:
+    states = collections.Counter((job.state, job.urgency) for job in jobs)
+    return JobCounts(
+        waiting_for_a_person=states[JobState.WAITING, Urgency.PERSON],
+        waiting_backfill=states[JobState.WAITING, Urgency.BACKFILL],
+        failed=sum(count for (state, _), count in states.items() if state is JobState.FAILED),
+    )
 
 
 class InMemoryProcesses:

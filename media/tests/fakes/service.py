@@ -11,7 +11,7 @@ from fakes.clock import SettableClock
 from fakes.in_memory_blobs import InMemoryBlobs, InMemoryStaging
 from fakes.in_memory_cache import InMemoryCache
 from fakes.in_memory_changes import InMemoryChanges
-from fakes.in_memory_database import InMemoryDatabase
+from fakes.in_memory_database import InMemoryDatabase, QueuedJob
 from fakes.samples import a_declaration
 from fakes.scripted_codecs import ScriptedCodecs, picture
 from media_service.core.access import Links, Signer, SigningKey
@@ -22,8 +22,8 @@ from media_service.core.delivering import Delivering
 from media_service.core.developing import Developing, DevelopingLimits
 from media_service.core.erasing import Erasing
 from media_service.core.housekeeping import Housekeeping, Keeping
-from media_service.core.jobs import QueueLimits
-from media_service.core.media import Media
+from media_service.core.jobs import Queue, QueueLimits
+from media_service.core.media import Media, ProcessingStatus
 from media_service.core.ports import Cache
 from media_service.core.processing import Processing
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
@@ -45,6 +45,7 @@ LIMITS = DevelopingLimits(at_once=2)
 OFFER = parse_sides("64,320,480,640")
 QUEUE_LIMITS = QueueLimits()
 WATCHING_LIMITS = WatchingLimits(at_once=20, pause_seconds=0.02, look_seconds=60)
+TELL_SECONDS = 0.005
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +75,16 @@ class FakeService:
         return self.database.media[media.id]
 
     async def work(self) -> None:
-        """Do every job that is queued, once."""
+        """Do every job that is queued, once, and those that they queue."""
         while self.database.jobs:
-            job = self.database.jobs.pop(0)
-            await self.service.processing.run(job.media_id, revision=job.revision)
+            await self.do(self.database.jobs.pop(0))
+
+    async def do(self, job: QueuedJob) -> ProcessingStatus:
+        """Do a job, as the worker of its queue does."""
+        processing = self.service.processing
+        if job.queue is Queue.TRANSCODING:
+            return await processing.transcode(job.media_id, revision=job.revision)
+        return await processing.run(job.media_id, revision=job.revision, urgency=job.urgency)
 
 
 async def in_chunks(content: bytes, *, size: int = 1000) -> AsyncIterator[bytes]:
@@ -125,6 +132,7 @@ def fake_service(
         database=database,
         reading=reading,
         developing=developing,
+        repairing=repairing,
         blobs=blobs,
         signer=signer,
         clock=clock,
@@ -164,6 +172,7 @@ def fake_service(
             admitting=admitting,
             policies=policies,
             clock=clock,
+            tell_seconds=TELL_SECONDS,
         ),
         delivering=delivering,
         transforming=transforming,

@@ -15,7 +15,7 @@ from fakes.in_memory_cache import InMemoryCache
 from fakes.samples import ALICE, BOB, NOON, a_blob, a_media
 from media_service.core.blobs import LockNumber
 from media_service.core.errors import MediaError, StorageUnavailable
-from media_service.core.jobs import TRIES, JobFilter, JobState, Urgency
+from media_service.core.jobs import TRIES, JobFilter, JobState, Queue, Urgency
 from media_service.core.media import Media, MediaId, ProcessingStatus, UserId
 from media_service.core.queueing import Queueing
 from media_service.entrypoints.worker import jobs as worker_jobs
@@ -33,17 +33,31 @@ class RecordingProcessing:
 
     def __init__(self) -> None:
         self.ran: list[MediaId] = []
+        self.transcoded: list[MediaId] = []
+        self.urgencies: list[Urgency] = []
         self.given_up: list[tuple[MediaId, str]] = []
         self.postponed: list[MediaId] = []
         self.broken_off: list[MediaId] = []
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.slow_gate = asyncio.Event()
+        self.slow_gate.set()
 
-    async def run(self, media_id: MediaId, *, revision: int) -> ProcessingStatus:
+    async def run(
+        self, media_id: MediaId, *, revision: int, urgency: Urgency = Urgency.PERSON
+    ) -> ProcessingStatus:
+        self.urgencies.append(urgency)
+        return await self._do(media_id, self.gate)
+
+    async def transcode(self, media_id: MediaId, *, revision: int) -> ProcessingStatus:
+        self.transcoded.append(media_id)
+        return await self._do(media_id, self.slow_gate)
+
+    async def _do(self, media_id: MediaId, gate: asyncio.Event) -> ProcessingStatus:
         self.ran.append(media_id)
         try:
-            await self.gate.wait()
+            await gate.wait()
         except asyncio.CancelledError:
             self.broken_off.append(media_id)
             raise
@@ -78,10 +92,25 @@ class Bench:
             await self.database.latest.jobs.enqueue_developing(media, urgency=urgency)
         return made
 
+    async def enqueue_slow(
+        self, content: str = "a film", *, owner: UserId = ALICE, urgency: Urgency = Urgency.PERSON
+    ) -> Media:
+        """A medium with a job that takes minutes."""
+        media = a_media(a_blob(content), owner=owner)
+        await self.database.latest.blobs.keep(a_blob(content))
+        await self.database.latest.media.insert(media)
+        await self.database.latest.jobs.enqueue_transcoding(media, urgency=urgency)
+        return media
+
     @asynccontextmanager
-    async def working(self, *, concurrency: int = 1, name: str = "worker") -> AsyncIterator[None]:
+    async def working(
+        self, *, concurrency: int = 1, transcodes: int = 1, name: str = "worker"
+    ) -> AsyncIterator[None]:
         settings = WorkerSettings(
-            database_url=self.url, connection_name=name, concurrency=concurrency
+            database_url=self.url,
+            connection_name=name,
+            concurrency=concurrency,
+            transcodes=transcodes,
         )
         processing, processes = self.processing, self.database.processes
         async with work(settings, processing=processing, processes=processes):  # type: ignore[arg-type]
@@ -193,6 +222,103 @@ async def test_an_empty_queue_begins_at_the_first_round(bench: Bench) -> None:
 
 async def _is_empty(bench: Bench) -> bool:
     return not await bench.states()
+
+
+# What takes minutes
+
+
+async def test_pictures_do_not_wait_for_films(bench: Bench) -> None:
+    films = [await bench.enqueue_slow(f"film {n}") for n in range(3)]
+    bench.processing.slow_gate.clear()
+    async with bench.working():
+        await until(lambda: bench.processing.transcoded == [films[0].id])
+
+        pictures = {m.id for m in await bench.enqueue(5)}
+
+        await until(lambda: pictures <= set(bench.processing.ran))
+        assert bench.processing.transcoded == [films[0].id]
+        bench.processing.slow_gate.set()
+        await until(lambda: bench.processing.transcoded == [m.id for m in films])
+
+
+async def test_owners_take_turns_at_what_takes_minutes(bench: Bench) -> None:
+    flood = [await bench.enqueue_slow(f"film {n}") for n in range(5)]
+    lone = await bench.enqueue_slow("another", owner=BOB)
+
+    order = await _order(bench, 6)
+
+    assert order[0] == flood[0].id
+    assert order.index(lone.id) == 1
+
+
+async def test_equal_films_are_transcoded_one_after_the_other(bench: Bench) -> None:
+    first, second = await bench.enqueue_slow(), await bench.enqueue_slow(owner=BOB)
+    other = await bench.enqueue_slow("another film")
+    bench.processing.slow_gate.clear()
+    async with bench.working(transcodes=3):
+        await until(lambda: set(bench.processing.ran) == {first.id, other.id})
+        await asyncio.sleep(0.2)
+        assert len(bench.processing.ran) == 2
+
+        bench.processing.slow_gate.set()
+        await until(lambda: bench.processing.ran[2:] == [second.id])
+
+
+async def test_a_parked_film_keeps_no_equal_one_waiting(bench: Bench) -> None:
+    await bench.enqueue_slow()
+    await _fails_for_the_last_time(bench, StorageUnavailable())
+    bench.processing.error = None
+
+    second = await bench.enqueue_slow(owner=BOB)
+
+    async with bench.working():
+        await until(lambda: second.id in bench.processing.ran)
+
+
+async def test_jobs_know_how_urgent_they_are(bench: Bench) -> None:
+    await bench.enqueue()
+    await bench.enqueue(urgency=Urgency.BACKFILL)
+
+    await _order(bench, 2)
+
+    assert bench.processing.urgencies == [Urgency.PERSON, Urgency.BACKFILL]
+
+
+async def test_a_shutdown_gives_a_transcode_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_jobs, "_DRAIN_SECONDS", 0.1)
+    media = await bench.enqueue_slow()
+    bench.processing.slow_gate.clear()
+    async with bench.working():
+        await until(lambda: bench.processing.ran == [media.id])
+
+    assert bench.processing.broken_off == [media.id]
+    assert await bench.states() == {media.id: JobState.WAITING}
+
+
+async def test_a_transcode_is_broken_off_when_its_medium_goes(bench: Bench) -> None:
+    media = await bench.enqueue_slow()
+    bench.processing.slow_gate.clear()
+    async with bench.working():
+        await until(lambda: bench.processing.ran == [media.id])
+
+        async with asyncio.timeout(2):
+            await bench.database.latest.jobs.discard(media.id)
+            await until(lambda: bench.processing.broken_off == [media.id])
+
+        await until(lambda: _is_empty(bench))
+
+
+async def test_transcodes_of_a_dead_worker_are_done_by_another(bench: Bench) -> None:
+    media = await bench.enqueue_slow()
+    await bench.execute(
+        "with dead as (insert into procrastinate_workers (last_heartbeat) "
+        "values (now() - interval '1 hour') returning id) "
+        "update procrastinate_jobs set status = 'doing', worker_id = dead.id from dead"
+    )
+
+    assert await _order(bench, 1) == [media.id]
 
 
 # Failures
@@ -473,7 +599,7 @@ async def test_the_queue_is_counted(bench: Bench) -> None:
     await bench.enqueue(1, owner=BOB)
     await bench.execute("update procrastinate_events set at = now() - interval '1 minute'")
 
-    counts = await bench.queueing.counts()
+    counts = (await bench.queueing.counts())[Queue.DEVELOPING]
 
     assert (counts.waiting_for_a_person, counts.waiting_backfill) == (4, 2)
     assert 55 < counts.oldest_waiting_seconds < 120

@@ -1,25 +1,88 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from fakes.samples import ALICE, BOB, NOON, a_media
+from fakes.samples import ALICE, BOB, NOON, a_media, an_inspection
 from hypothesis import given
 from hypothesis import strategies as st
 from media_service.core.errors import InvalidMediaId, MediaNotFound, NotTheOwner
+from media_service.core.formats import Format
 from media_service.core.media import (
     Media,
     ProcessingStatus,
+    Purpose,
     Visibility,
     new_media_id,
     parse_media_id,
     require_owner,
 )
+from media_service.core.planning import plan_renditions
+from media_service.core.purposes import DEFAULT_POLICIES
 
 AN_ID = "0198c0de-1234-7abc-8def-0123456789ab"
 SECOND = timedelta(seconds=1)
+
+
+# Progress
+
+
+def _film(made: AbstractSet[str] = frozenset(), **changes: Any) -> Media:
+    """A film, of which this is made."""
+    planned = plan_renditions(
+        DEFAULT_POLICIES.of[Purpose.POST_ATTACHMENT].developing,
+        format=Format.MP4,
+        options=None,
+        inspection=an_inspection(has_video=True),
+    )
+    renditions = tuple(dataclasses.replace(r, size_bytes=r.name in made) for r in planned)
+    return a_media(renditions=renditions, status=ProcessingStatus.PROCESSING, **changes)
+
+
+PREVIEW = {"poster", "320", "640", "1080"}
+PLAYABLE = PREVIEW | {"full"}
+
+
+@pytest.mark.parametrize(
+    ("made", "percent", "shown"),
+    [
+        (set(), 0, 0),
+        ({"poster", "320"}, 0, 50 // 3),
+        (PREVIEW, 0, 33),
+        (PREVIEW, 60, 160 // 3),
+        (PLAYABLE, 0, 66),
+        (PLAYABLE, 99, 299 // 3),
+    ],
+)
+def test_each_stage_weighs_the_same(made: set[str], percent: int, shown: int) -> None:
+    assert _film(made, stage_percent=percent).progress_percent == shown
+
+
+def test_progress_is_100_only_when_the_work_is_over() -> None:
+    everything = {r.name for r in _film().renditions}
+
+    assert _film(everything).progress_percent == 99
+    done = _film(everything).advanced(ProcessingStatus.COMPLETED, NOON)
+    assert done.progress_percent == 100
+
+
+def test_what_is_told_of_a_stage_ends_with_it() -> None:
+    under_way = _film(PREVIEW, stage_percent=80)
+
+    assert under_way.with_made(_film(PREVIEW).renditions).stage_percent == 80
+    assert under_way.with_made(_film(PLAYABLE).renditions).stage_percent == 0
+
+
+def test_a_new_revision_begins_at_nothing() -> None:
+    again = _film(PREVIEW, stage_percent=80).begun_anew(NOON)
+
+    assert (again.revision, again.stage_percent) == (2, 0)
+    assert again.status is ProcessingStatus.PENDING
 
 
 # Ids

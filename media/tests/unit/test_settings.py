@@ -178,8 +178,8 @@ def test_a_database_elsewhere_wants_signing_keys_that_are_shared(
 
 
 def test_it_is_known_how_many_connections_it_may_want() -> None:
-    said = {"workers": 3, "cells": 4, "max_connections": 20}
+    said = {"workers": 3, "cells": 4, "transcodes": 2, "max_connections": 20}
 
-    assert read_settings(**said).database_connections == 3 * (20 + 6 + 1)
+    assert read_settings(**said).database_connections == 3 * (20 + 10 + 1)
     assert read_settings(**said, roles="grpc,http").database_connections == 3 * 21
-    assert read_settings(**said, redis_url="redis://r").database_connections == 3 * 27
+    assert read_settings(**said, redis_url="redis://r").database_connections == 3 * 31

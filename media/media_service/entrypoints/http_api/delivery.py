@@ -7,13 +7,17 @@ not worked out again for each request.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.types import Receive, Scope
 
 from media_service.core.delivering import Delivering, Delivery
+from media_service.core.media import Sha256
 from media_service.core.ports import OpenBlob
+from media_service.core.recipes import PLAYLIST
 from media_service.core.transforming import Transforming
 from media_service.entrypoints.http_api.conditionals import may_be_continued, none_match
 from media_service.entrypoints.http_api.entities import (
@@ -84,6 +88,10 @@ class DeliveryRoute:
         """
         target = parse_target(scope["raw_path"], scope["query_string"])
         delivery = await self._find(target, headers)
+        playlist = None
+        if delivery.stored.content_type == PLAYLIST:
+            playlist = await self._delivering.playlist(delivery)
+            delivery = _of_content(delivery, playlist)
         entity, own = describe(delivery)
         if_none_match = headers.get(b"if-none-match")
         if if_none_match is not None and not none_match(if_none_match, etag=entity.etag):
@@ -92,6 +100,9 @@ class DeliveryRoute:
         elif scope["method"] == "HEAD":
             exchange.start(_OK, entity.whole, *own)
             await exchange.body()
+        elif playlist is not None:
+            start, length = _begin(delivery, exchange=exchange, headers=headers)
+            await exchange.body(playlist[start : start + length])
         elif not (self._redirects and await self._redirect(delivery, exchange)):
             await self._send(delivery, receive, exchange=exchange, headers=headers)
 
@@ -134,15 +145,7 @@ class DeliveryRoute:
         self, delivery: Delivery, receive: Receive, *, exchange: Exchange, headers: RequestHeaders
     ) -> None:
         async with self._delivering.open(delivery) as (found, opened):
-            entity, own = describe(found)
-            part = _part_asked_for(headers, entity)
-            if part is None:
-                part = ByteRange(0, entity.size_bytes)
-                exchange.start(_OK, entity.whole, *own)
-            else:
-                place = (b"content-range", part.of(entity.size_bytes))
-                length = content_length(part.length)
-                exchange.start(_PARTIAL, entity.part, *own, place, length)
+            part = _begin(found, exchange=exchange, headers=headers)
             at_hand = opened.at_hand(*part)
             if at_hand is not None:
                 await exchange.body(at_hand)
@@ -161,6 +164,25 @@ async def answer_preflight(exchange: Exchange) -> None:
     """Tell what may be sent, whether or not there is anything under the URL."""
     exchange.start(_NO_CONTENT, _PREFLIGHT)
     await exchange.body()
+
+
+def _of_content(delivery: Delivery, content: bytes) -> Delivery:
+    """The delivery of what is sent instead of what is stored."""
+    checksum = Sha256(hashlib.sha256(content).hexdigest())
+    sent = dataclasses.replace(delivery.stored, size_bytes=len(content), checksum=checksum)
+    return dataclasses.replace(delivery, stored=sent)
+
+
+def _begin(delivery: Delivery, *, exchange: Exchange, headers: RequestHeaders) -> ByteRange:
+    """Begin the answer; which part of the content is to follow. Raises Refused."""
+    entity, own = describe(delivery)
+    part = _part_asked_for(headers, entity)
+    if part is None:
+        exchange.start(_OK, entity.whole, *own)
+        return ByteRange(0, entity.size_bytes)
+    place = (b"content-range", part.of(entity.size_bytes))
+    exchange.start(_PARTIAL, entity.part, *own, place, content_length(part.length))
+    return part
 
 
 def _part_asked_for(headers: RequestHeaders, entity: Entity) -> ByteRange | None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from media_service.core.delivering import Delivery, Elsewhere
 from media_service.core.formats import Format
 from media_service.core.media import Visibility
+from media_service.core.recipes import PLAYLIST
 from media_service.entrypoints.http_api.headers import (
     READABLE,
     SAFETY,
@@ -32,7 +33,7 @@ _REMEMBERED = 4096
 _EXTENSIONS = {
     **{format.value: format.extension for format in Format},
     "application/json": ".json",
-    "application/vnd.apple.mpegurl": ".m3u8",
+    PLAYLIST: ".m3u8",
 }
 _TEXT_EXTENSIONS = (".txt", ".csv", ".md", ".log")
 """Text keeps the one of these that it came with: all of them open as text."""
@@ -95,7 +96,7 @@ def _with_charset(content_type: str) -> str:
 
 def is_inert(content_type: str) -> bool:
     """Whether no browser runs content of this type, whatever is in it."""
-    return bool(_INERT.fullmatch(content_type))
+    return content_type == PLAYLIST or bool(_INERT.fullmatch(content_type))
 
 
 def content_disposition(content_type: str, filename: str) -> str:

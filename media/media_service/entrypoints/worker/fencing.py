@@ -7,6 +7,7 @@ fencing token: it grows whenever a job is taken from its worker.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import LiteralString
 
@@ -27,6 +28,13 @@ log = structlog.get_logger()
 
 class FencedJobs(manager.JobManager):
     """The engine's manager of jobs, for workers that may wake up late."""
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> jobs.Job | None:
+        """The next job. None if another of its lock was taken at the same moment."""
+        try:
+            return await super().fetch_job(queues, worker_id)
+        except exceptions.UniqueViolation:
+            return None
 
     async def finish_job(self, job: jobs.Job, status: jobs.Status, delete_job: bool) -> None:
         """End the job, if it is still this worker's. What was broken off on purpose is removed."""

@@ -18,14 +18,13 @@ from prometheus_client import Histogram
 
 from media_service.core.errors import MediaError, is_passing
 from media_service.core.job_ports import Processes
-from media_service.core.jobs import TRIES, next_try
-from media_service.core.media import MediaId
+from media_service.core.jobs import TRIES, Queue, Urgency, next_try
+from media_service.core.media import MediaId, ProcessingStatus
 from media_service.core.processing import Processing
 from media_service.entrypoints.worker.fencing import FencedJobs
 from media_service.entrypoints.worker.rescuing import STALLED_SECONDS, rescue
 
-QUEUE = "developing"
-TASK = "develop"
+_DEVELOP, _TRANSCODE = "develop", "transcode"
 _HEARTBEAT_SECONDS = 2
 _POLL_SECONDS = 2
 """Only new jobs wake a worker; those to be tried again are found by asking."""
@@ -40,6 +39,7 @@ _ATTEMPTS = Histogram(
     "How often jobs were tried until they were over",
     buckets=(1, 2, 3, 4, 5, 10, 25, 80),
 )
+_Do = Callable[[engine_jobs.Job, MediaId, int], Awaitable[ProcessingStatus]]
 Running = Callable[[MediaId, Mapping[str, str]], AbstractContextManager[None]]
 """Goes around the run of a medium's job; it is given the trace that was stored with the job."""
 
@@ -53,12 +53,20 @@ def untraced(_media_id: MediaId, _trace: Mapping[str, str]) -> AbstractContextMa
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """Where jobs come from, the name this process's connections carry, how many jobs at once."""
+    """Where jobs come from, the name this process's connections carry, how many jobs at once.
+
+    `transcodes`: how many of the queue of what takes minutes; the others never wait for them.
+    """
 
     database_url: str
     connection_name: str
     concurrency: int
+    transcodes: int = 1
     running: Running = untraced
+
+
+_LISTENING_CONNECTIONS = 4
+"""Of the workers of both queues: to be woken, and to say that they are alive."""
 
 
 class _Backoff(procrastinate.BaseRetryStrategy):
@@ -70,7 +78,11 @@ class _Backoff(procrastinate.BaseRetryStrategy):
         if isinstance(exception, asyncio.CancelledError):
             return procrastinate.RetryDecision(retry_at=datetime.now(UTC))
         pause = _pause(exception, failures=job.attempts + 1)
-        return procrastinate.RetryDecision(retry_at=datetime.now(UTC) + pause) if pause else None
+        if pause is None:
+            return None
+        # A job that waits keeps others of its lock waiting: not for an hour.
+        lock = f"parked-{job.id}" if job.lock and job.attempts + 1 >= TRIES else None
+        return procrastinate.RetryDecision(retry_at=datetime.now(UTC) + pause, lock=lock)
 
 
 def _pause(error: BaseException, *, failures: int) -> timedelta | None:
@@ -85,7 +97,7 @@ async def work(
     connector = procrastinate.PsycopgConnector(
         conninfo=settings.database_url,
         min_size=1,
-        max_size=settings.concurrency + 2,
+        max_size=settings.concurrency + settings.transcodes + _LISTENING_CONNECTIONS,
         kwargs={"application_name": settings.connection_name},
     )
     app = procrastinate.App(connector=connector)
@@ -93,7 +105,12 @@ async def work(
     _register(app, processing, settings.running)
     async with app.open_async():
         workers = [
-            asyncio.create_task(_for_ever(_run_worker, app, settings.concurrency)),
+            asyncio.create_task(
+                _for_ever(_run_worker, app, Queue.DEVELOPING, settings.concurrency)
+            ),
+            asyncio.create_task(
+                _for_ever(_run_worker, app, Queue.TRANSCODING, settings.transcodes)
+            ),
             asyncio.create_task(_for_ever(rescue, app, processing, processes)),
         ]
         try:
@@ -107,8 +124,22 @@ async def work(
 
 
 def _register(app: procrastinate.App, processing: Processing, running: Running) -> None:
-    @app.task(name=TASK, queue=QUEUE, retry=_Backoff(), pass_context=True)
-    async def develop(
+    async def develop(job: engine_jobs.Job, media_id: MediaId, revision: int) -> ProcessingStatus:
+        urgency = Urgency.PERSON if job.priority >= 0 else Urgency.BACKFILL
+        return await processing.run(media_id, revision=revision, urgency=urgency)
+
+    async def transcode(_: engine_jobs.Job, media_id: MediaId, revision: int) -> ProcessingStatus:
+        return await processing.transcode(media_id, revision=revision)
+
+    _register_task(app, _DEVELOP, develop, processing, running)
+    _register_task(app, _TRANSCODE, transcode, processing, running)
+
+
+def _register_task(
+    app: procrastinate.App, name: str, do: _Do, processing: Processing, running: Running
+) -> None:
+    @app.task(name=name, retry=_Backoff(), pass_context=True)
+    async def task(
         context: procrastinate.JobContext,
         *,
         media_id: str,
@@ -120,19 +151,19 @@ def _register(app: procrastinate.App, processing: Processing, running: Running) 
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             with running(MediaId(media_id), trace or {}):
-                await _develop(processing, context.job, MediaId(media_id), revision)
+                await _measured(do, processing, context.job, MediaId(media_id), revision)
         except asyncio.CancelledError:
             if context.abort_reason() is job_context.AbortReason.USER_REQUEST:
                 raise exceptions.JobAborted from None
             raise
 
 
-async def _develop(
-    processing: Processing, job: engine_jobs.Job, media_id: MediaId, revision: int
+async def _measured(
+    do: _Do, processing: Processing, job: engine_jobs.Job, media_id: MediaId, revision: int
 ) -> None:
     started, outcome = time.perf_counter(), "broken_off"
     try:
-        outcome = await processing.run(media_id, revision=revision)
+        outcome = await do(job, media_id, revision)
         _ATTEMPTS.observe(job.attempts + 1)
     except Exception as error:
         if not isinstance(error, MediaError):
@@ -140,9 +171,10 @@ async def _develop(
         outcome = await _failed(processing, job, media_id, revision, error)
         raise
     finally:
-        seconds = time.perf_counter() - started
-        _SECONDS.labels(TASK, outcome).observe(seconds)
-        log.info("job.done", media_id=media_id, outcome=outcome, ms=round(seconds * 1000, 1))
+        seconds, task = time.perf_counter() - started, job.task_name
+        _SECONDS.labels(task, outcome).observe(seconds)
+        ms = round(seconds * 1000, 1)
+        log.info("job.done", task=task, media_id=media_id, outcome=outcome, ms=ms)
 
 
 async def _failed(
@@ -166,9 +198,9 @@ async def _failed(
     return "retry"
 
 
-async def _run_worker(app: procrastinate.App, concurrency: int) -> None:
+async def _run_worker(app: procrastinate.App, queue: Queue, concurrency: int) -> None:
     await app.run_worker_async(
-        queues=[QUEUE],
+        queues=[queue],
         concurrency=concurrency,
         wait=True,
         install_signal_handlers=False,

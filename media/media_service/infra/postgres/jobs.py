@@ -9,16 +9,24 @@ from datetime import datetime
 import orjson
 import structlog
 
-from media_service.core.jobs import Urgency
+from media_service.core.jobs import Queue, Urgency
 from media_service.core.media import Media, MediaId
 from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.media import MEDIA_COLUMNS, media_from_row
 from media_service.infra.postgres.types import Executor
 
-DEVELOPING_QUEUE = "developing"
-DEVELOP_TASK = "develop"
-PRIORITIES = {Urgency.PERSON: (1, 2_000_000_000), Urgency.BACKFILL: (-2_000_000_000, -1)}
-"""The lowest and the highest priority of each urgency; the engine takes the highest first."""
+TASKS = {Queue.DEVELOPING: "develop", Queue.TRANSCODING: "transcode"}
+PRIORITIES = {
+    (Queue.DEVELOPING, Urgency.PERSON): (1_000_000_001, 2_000_000_000),
+    (Queue.TRANSCODING, Urgency.PERSON): (1, 1_000_000_000),
+    (Queue.DEVELOPING, Urgency.BACKFILL): (-1_000_000_000, -1),
+    (Queue.TRANSCODING, Urgency.BACKFILL): (-2_000_000_000, -1_000_000_001),
+}
+"""The lowest and the highest priority of each urgency in each queue.
+
+The engine takes the highest of a queue first, and looks through them in this order: so who looks
+for what takes seconds never walks past what takes minutes.
+"""
 
 
 Enqueuing = Callable[[], AbstractContextManager[Mapping[str, str]]]
@@ -38,7 +46,17 @@ class PostgresJobs:
         self._enqueuing = enqueuing
 
     async def enqueue_developing(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
-        """Have the renditions of this revision of the medium made.
+        """Have the renditions of this revision of the medium made, from the first stage on."""
+        await self._enqueue(media, Queue.DEVELOPING, urgency, lock=None)
+
+    async def enqueue_transcoding(self, media: Media, *, urgency: Urgency = Urgency.PERSON) -> None:
+        """Have what takes minutes made; the engine does jobs of one lock one after the other."""
+        await self._enqueue(media, Queue.TRANSCODING, urgency, lock=media.sha256)
+
+    async def _enqueue(
+        self, media: Media, queue: Queue, urgency: Urgency, *, lock: str | None
+    ) -> None:
+        """Enqueue a job in its owner's turn.
 
         Owners take turns: a job goes one round after the last of its owner, and no round before
         the one that is being done. So who has a thousand waiting is passed by who has none, and
@@ -68,14 +86,15 @@ class PostgresJobs:
                     )) as priority
                 )
                 select procrastinate_defer_jobs_v1(array[row(
-                    $1, $2, place.priority, null, null, $3::jsonb, null
+                    $1, $2, place.priority, $7, null, $3::jsonb, null
                 )::procrastinate_job_to_defer_v1]) from place
                 """,
-                DEVELOPING_QUEUE,
-                DEVELOP_TASK,
+                queue,
+                TASKS[queue],
                 orjson.dumps(args | ({"trace": trace} if trace else {})).decode(),
-                *PRIORITIES[urgency],
+                *PRIORITIES[queue, urgency],
                 media.owner,
+                lock,
             )
 
     async def discard(self, media_id: MediaId) -> None:

@@ -109,6 +109,26 @@ class PostgresMedia:
             )
         return bool(changed)
 
+    async def note_progress(self, media_id: MediaId, *, revision: int, percent: int) -> bool:
+        """Note how much of the stage under way is done; whether the row may still change so."""
+        with translated():
+            changed = await self._executor.fetchval(
+                """
+                with changed as (
+                    update media set stage_percent = greatest(stage_percent, $3)
+                    where id = $1 and revision = $2 and deleted_at is null
+                        and status in ('pending', 'processing')
+                    returning id
+                )
+                select true from changed, pg_notify($4, changed.id::text)
+                """,
+                media_id,
+                revision,
+                percent,
+                CHANGED_CHANNEL,
+            )
+        return bool(changed)
+
     async def expired(
         self, now: datetime, *, limit: int, after: Media | None = None
     ) -> list[Media]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 import orjson
 
-from media_service.core.jobs import TRIES, Job, JobCounts, JobFilter, JobState, Urgency
+from media_service.core.jobs import TRIES, Job, JobCounts, JobFilter, JobState, Queue, Urgency
 from media_service.core.media import MediaId, UserId
 from media_service.infra.postgres.errors import translated
 from media_service.infra.postgres.types import Executor
@@ -56,7 +56,7 @@ class PostgresQueue:
             rows = await self._executor.fetch(
                 f"""
                 select jobs.*, coalesce(media.failure_code, '') as failure_code from (
-                    select id, args, priority, attempts, scheduled_at, {_STATE} as state
+                    select id, queue_name, args, priority, attempts, scheduled_at, {_STATE} as state
                     from procrastinate_jobs where status in ('todo', 'doing', 'failed')
                 ) jobs left join media on media.id = (jobs.args ->> 'media_id')::uuid
                 where ($1::bigint[] is null or jobs.id = any($1))
@@ -71,12 +71,13 @@ class PostgresQueue:
             )
         return [_from_row(row) for row in rows]
 
-    async def counts(self) -> JobCounts:
-        """How full the queue is."""
+    async def counts(self) -> dict[Queue, JobCounts]:
+        """How full each queue is."""
         with translated():
-            row = await self._executor.fetchrow(
+            rows = await self._executor.fetch(
                 f"""
                 select
+                    queue_name,
                     count(*) filter (where state = 'waiting' and priority >= 0)
                         as waiting_for_a_person,
                     count(*) filter (where state = 'waiting' and priority < 0) as waiting_backfill,
@@ -85,18 +86,18 @@ class PostgresQueue:
                     count(*) filter (where state = 'failed') as failed,
                     coalesce((
                         select extract(epoch from now() - min(at)) from procrastinate_events
-                        where job_id = (
-                            select min(id) from procrastinate_jobs
-                            where status = 'todo' and scheduled_at is null
-                        )
+                        where job_id = min(jobs.id) filter (where is_new)
                     ), 0)::float8 as oldest_waiting_seconds
                 from (
-                    select priority, {_STATE} as state from procrastinate_jobs
-                    where status in ('todo', 'doing', 'failed')
+                    select id, queue_name, priority, {_STATE} as state,
+                        status = 'todo' and scheduled_at is null as is_new
+                    from procrastinate_jobs where status in ('todo', 'doing', 'failed')
                 ) jobs
+                group by queue_name
                 """
             )
-        return JobCounts(**dict(row)) if row else JobCounts()
+        counted = {Queue(row["queue_name"]): _counts(row) for row in rows}
+        return {queue: counted.get(queue, JobCounts()) for queue in Queue}
 
     async def forget_failed(self, *, older_than: timedelta) -> int:
         """Remove jobs that were given up before; how many that were."""
@@ -120,10 +121,15 @@ class PostgresQueue:
             return int(await self._executor.fetchval(query, *args))
 
 
+def _counts(row: asyncpg.Record) -> JobCounts:
+    return JobCounts(**{name: value for name, value in row.items() if name != "queue_name"})
+
+
 def _from_row(row: asyncpg.Record) -> Job:
     args = orjson.loads(row["args"])
     return Job(
         id=row["id"],
+        queue=Queue(row["queue_name"]),
         media_id=MediaId(args["media_id"]),
         revision=args["revision"],
         owner=UserId(args.get("owner", "")),

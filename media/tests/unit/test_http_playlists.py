@@ -1,0 +1,191 @@
+"""Playlists as players get them: with URLs that open what they name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import httpx
+import pytest
+from fakes.scripted_codecs import developed_bytes, film
+from fakes.service import BASE_URL, FakeService, fake_service
+from media_service.core.media import Media, Purpose, Visibility
+from media_service.core.readiness import Readiness
+from media_service.entrypoints.http_api.app import http_app
+
+POST = {"purpose": Purpose.POST_ATTACHMENT, "filename": "clip.mp4", "content_type": ""}
+PRIVATE = {**POST, "visibility": Visibility.PRIVATE}
+
+
+@pytest.fixture
+def fake() -> FakeService:
+    fake = fake_service()
+    fake.blobs.public_url = "https://store.example"
+    return fake
+
+
+@pytest.fixture
+async def http(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
+    app = http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict, redirects=True)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
+        yield client
+
+
+def _url(fake: FakeService, media: Media, name: str = "hls") -> str:
+    rendition = media.rendition(name)
+    assert rendition
+    return fake.service.links.url(media, rendition, now=fake.clock.now)
+
+
+def _uris(playlist: str) -> list[str]:
+    tagged = [
+        line.split('URI="')[1].split('"')[0] for line in playlist.split("\n") if "URI=" in line
+    ]
+    return tagged + [line for line in playlist.split("\n") if line and line[0] != "#"]
+
+
+async def test_a_player_comes_from_the_playlist_to_the_film(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload_done(film(), **PRIVATE)
+    master_url = _url(fake, media)
+
+    master = await http.get(master_url)
+    [rung_url] = [urljoin(master_url, uri) for uri in _uris(master.text)]
+    rung = await http.get(rung_url)
+    parts = {urljoin(rung_url, uri) for uri in _uris(rung.text)}
+    [segments] = [await http.get(url) for url in parts]
+
+    assert master.headers["content-type"] == "application/vnd.apple.mpegurl"
+    assert master.headers["content-disposition"] == 'inline; filename="clip.m3u8"'
+    assert rung.status_code == 200
+    assert segments.status_code == 302
+    assert segments.headers["location"].startswith("https://store.example/renditions/")
+
+
+async def test_urls_of_a_private_playlist_end_when_it_does(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload_done(film(), **PRIVATE)
+    url = _url(fake, media)
+
+    [uri] = _uris((await http.get(url)).text)
+
+    assert uri.startswith("hls-360?v=")
+    asked, given = (parse_qs(urlsplit(each).query) for each in (url, uri))
+    assert asked["exp"] == given["exp"]
+    fake.clock.advance(timedelta(hours=2))
+    assert (await http.get(urljoin(url, uri))).status_code == 403
+
+
+async def test_urls_of_a_public_playlist_carry_no_signature(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload_done(film(), **POST)
+    rung = media.rendition("hls-360")
+    assert rung
+
+    answer = await http.get(_url(fake, media))
+
+    assert _uris(answer.text) == [f"hls-360?v={rung.recipe.version}"]
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
+async def test_a_signed_url_of_a_part_can_be_asked_for(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload_done(film(), **PRIVATE)
+
+    for name in ("hls", "hls-360", "hls-360-segments"):
+        url, _ = await fake.service.signing.sign(media.id, rendition=name, expiry_seconds=60)
+        assert (await http.get(url)).status_code in (200, 302)
+
+
+async def test_what_is_said_of_a_playlist_is_of_what_is_sent(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload_done(film(), **PRIVATE)
+    url = _url(fake, media)
+    whole = await http.get(url)
+
+    head = await http.head(url)
+    part = await http.get(url, headers={"range": "bytes=3-8"})
+    same = await http.get(url, headers={"if-none-match": whole.headers["etag"]})
+    beyond = await http.get(url, headers={"range": "bytes=99999-"})
+
+    assert int(whole.headers["content-length"]) == len(whole.content)
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert head.content == b""
+    assert (part.status_code, part.content) == (206, whole.content[3:9])
+    assert part.headers["content-range"] == f"bytes 3-8/{len(whole.content)}"
+    assert (same.status_code, same.content) == (304, b"")
+    assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
+
+
+async def test_playlists_that_open_for_different_times_have_different_tags(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload_done(film(), **PRIVATE)
+    tags = set()
+    for seconds in (60, 3600):
+        url, _ = await fake.service.signing.sign(media.id, rendition="hls", expiry_seconds=seconds)
+        answer = await http.get(url)
+        tags.add(answer.headers["etag"])
+        assert answer.headers["cache-control"].startswith("private, max-age=")
+
+    assert len(tags) == 2
+
+
+async def test_an_older_url_gives_the_present_playlist(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload_done(film(), **POST)
+    master = media.rendition("hls")
+    assert master
+    stored = fake.database.renditions[media.sha256, master.recipe.key]
+
+    answer = await http.get(f"/media/{media.id}/hls?v=0123456789")
+
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "public, max-age=60, must-revalidate"
+    assert stored.size_bytes != len(answer.content)
+
+
+async def test_a_playlist_too_large_to_be_one_is_our_fault(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload(film(), **POST)
+    fake.codecs.engine = "#" * 3_000_000
+    await fake.work()
+
+    answer = await http.get(_url(fake, media))
+
+    assert answer.status_code == 500
+
+
+async def test_what_is_not_ready_says_when_to_come_back(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload(film(), **POST)
+
+    for method in ("GET", "HEAD"):
+        answer = await http.request(method, _url(fake, media))
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["cache-control"] == "no-store"
+    answer = await http.get(_url(fake, media, "full"))
+    assert answer.json()["error"]["code"] == "rendition_not_ready"
+
+
+async def test_a_film_is_delivered_in_parts(fake: FakeService, http: httpx.AsyncClient) -> None:
+    fake.blobs.public_url = ""
+    media = await fake.upload_done(film(), **POST)
+    full = media.rendition("full")
+    assert full
+
+    answer = await http.get(_url(fake, media, "full"), headers={"range": "bytes=2-9"})
+
+    assert (answer.status_code, answer.content) == (206, developed_bytes(film(), full.recipe)[2:10])
+    assert answer.headers["content-type"] == "video/mp4"
