@@ -19,7 +19,7 @@ from fakes.documents import DOCUMENTS
 from fakes.samples import ALICE, a_declaration
 from fakes.service import in_chunks
 from media_service.composition import open_media_service
-from media_service.config import Settings
+from media_service.config import read_settings
 from media_service.core.errors import MediaDamaged, MediaError
 from media_service.core.formats import Format
 from media_service.core.media import Media, MediaType, ProcessingStatus, Purpose
@@ -78,7 +78,7 @@ class Running:
 
 @asynccontextmanager
 async def _open(database_url: str, folder: Path) -> AsyncIterator[Running]:
-    settings = Settings(
+    settings = read_settings(
         data_dir=folder / "data",
         database_url=database_url,
         storage_url=f"file://{folder}/blobs",
