@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import cast
 
 import media_client
 import structlog
@@ -39,8 +39,6 @@ OURS: Mapping[type[media_client.MediaError], type[errors.UserError]] = {
 }
 """What a user can do something about, or should know. All else is the media service being away:
 it is down, slow, makes no sense, or we asked it for what no user did."""
-_OVER = frozenset({"completed", "failed", "cancelled"})
-_LOOK_SECONDS = 0.5
 _BYTES_PER_SECOND = 4 * 1024 * 1024
 """What an upload may count on: a film of 512 MB has two minutes more than a small picture."""
 
@@ -100,15 +98,15 @@ class MediaOverGrpc:
 
     async def watch(self, media_id: MediaId) -> AsyncIterator[MediaDetails]:
         """What is known of it now, and again when that has changed; over when its processing is."""
-        told: MediaDetails | None = None
-        while True:
-            details = await self.get(media_id)
-            if details != told:
+        watching = cast("AsyncGenerator[media_client.Media]", self._client.watch(media_id))
+        async with aclosing(watching) as states:
+            while True:
+                with _translated():  # once for each: the next may be asked for by another task
+                    known = await anext(states, None)
+                    details = _details(known) if known else None
+                if details is None:
+                    return
                 yield details
-            if details.status in _OVER:
-                return
-            told = details
-            await asyncio.sleep(_LOOK_SECONDS)
 
     async def find_uploaded(self, user_id: UserId, *, idempotency_key: str) -> MediaId:
         """What this user uploaded under this key. Raises MediaNotFound."""

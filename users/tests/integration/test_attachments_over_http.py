@@ -12,7 +12,6 @@ import httpx
 import pytest
 from media_client.testing import sample_picture
 from user_fakes.running import Person, Running, refusal, running
-from user_service import media_over_grpc
 from user_service.http_api import events, uploading
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.asyncio(loop_scope="module")]
@@ -176,10 +175,7 @@ async def test_an_hour_has_so_many(database_url: str, tmp_path: Path) -> None:
 
 
 class TestEvents:
-    async def test_changes_are_told_until_it_is_over(
-        self, service: Running, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(media_over_grpc, "_LOOK_SECONDS", 0.02)
+    async def test_changes_are_told_until_it_is_over(self, service: Running) -> None:
         person = await service.person()
         service.media.faults.hold_processing()
         media_id = (await attached(service, person))["media_id"]
@@ -204,10 +200,7 @@ class TestEvents:
             assert refusal(answer) == expected
             assert refusal(await service.http.get(path)) == (401, "unauthenticated")
 
-    async def test_a_deletion_ends_it_with_its_code(
-        self, service: Running, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(media_over_grpc, "_LOOK_SECONDS", 0.02)
+    async def test_a_deletion_ends_it_with_its_code(self, service: Running) -> None:
         person = await service.person()
         service.media.faults.hold_processing()
         media_id = (await attached(service, person))["media_id"]
