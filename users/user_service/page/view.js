@@ -17,8 +17,9 @@ export class View {
     this.name = name;
     this.onSessionEnd = onSessionEnd;
     this.element = copyOf("#view");
+    this.element.setAttribute("aria-label", name);
     this.frame = one(".frame", this.element);
-    this.caption = one("figcaption", this.element);
+    this.caption = one(".making", this.element);
     this.problem = one(".problem", this.element);
     this.leaving = new AbortController();
   }
