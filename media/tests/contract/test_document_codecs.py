@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import random
 import time
@@ -77,7 +78,9 @@ def draw(codecs: DocumentCodecs, tmp_path: Path) -> Draw:
         source.write_bytes(content)
         targets = [(FULL, tmp_path / "full"), (SMALL, tmp_path / "small")]
         sizes = await codecs.develop(source, format=Format.PDF, targets=targets)
-        pictures = [Image.open(io.BytesIO(path.read_bytes())) for _, path in targets]
+        pictures: list[Image.Image] = [
+            Image.open(io.BytesIO(path.read_bytes())) for _, path in targets
+        ]
         assert [picture.size for picture in pictures] == sizes
         return pictures
 
@@ -171,6 +174,22 @@ async def test_the_first_page_is_drawn_on_white(draw: Draw) -> None:
     for picture in (full, small):
         assert _is_red(_colour(picture, 0.5, 0.25))
         assert _is_white(_colour(picture, 0.5, 0.75))
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+async def test_a_page_is_drawn_in_every_encoding(
+    codecs: DocumentCodecs, tmp_path: Path, encoding: Encoding
+) -> None:
+    (tmp_path / "source").write_bytes(pdf())
+    recipe = dataclasses.replace(SMALL, encoding=encoding)
+
+    sizes = await codecs.develop(
+        tmp_path / "source", format=Format.PDF, targets=[(recipe, tmp_path / "made")]
+    )
+
+    made = Image.open(tmp_path / "made")
+    assert [made.size] == sizes
+    assert made.get_format_mimetype() == encoding.value
 
 
 async def test_text_without_fonts_of_its_own_is_drawn(draw: Draw) -> None:

@@ -77,12 +77,13 @@ class Running:
 
 
 @asynccontextmanager
-async def _open(database_url: str, folder: Path) -> AsyncIterator[Running]:
+async def _open(database_url: str, folder: Path, **others: Any) -> AsyncIterator[Running]:
     settings = read_settings(
         data_dir=folder / "data",
         database_url=database_url,
         storage_url=f"file://{folder}/blobs",
         cells=1,
+        **others,
     )
     async with open_media_service(settings) as opened:
         app = http_app(opened.service, readiness=Readiness(needed={}), capabilities=dict)
