@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from typing import cast
 
 import media_client
 import structlog
@@ -98,7 +97,7 @@ class MediaOverGrpc:
 
     async def watch(self, media_id: MediaId) -> AsyncIterator[MediaDetails]:
         """What is known of it now, and again when that has changed; over when its processing is."""
-        watching = cast("AsyncGenerator[media_client.Media]", self._client.watch(media_id))
+        watching = self._client.watch(media_id)
         async with aclosing(watching) as states:
             while True:
                 with _translated():  # once for each: the next may be asked for by another task
