@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -60,6 +59,7 @@ from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
 from media_service.policies_file import read_policies
+from media_service.signing_keys import kept_key
 from media_service.storage_urls import S3Address, parse_storage_url
 from media_service.tracing import UNTRACED, Tracing
 
@@ -372,31 +372,5 @@ class Nobody:
 
 def _signing_keys(settings: Settings) -> tuple[SigningKey, ...]:
     """The operator's keys, or one made at the first start and kept in the data folder."""
-    named = settings.keys or _kept_key(prepared_folder(settings) / "signing-key")
+    named = settings.keys or kept_key(prepared_folder(settings) / "signing-key")
     return tuple(SigningKey(name, secret.encode()) for name, secret in named.items())
-
-
-def _kept_key(file: Path) -> dict[str, str]:
-    """The key in this file, made first if there is none."""
-    if not file.exists():
-        _make_key(file)
-    name, _, secret = file.read_text().strip().partition(":")
-    return {name: secret}
-
-
-def _make_key(file: Path) -> None:
-    """Write a new key, unless another process does so first."""
-    draft = file.with_name(f"{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        opened.write(f"k{secrets.token_hex(3)}:{secrets.token_hex(32)}\n")
-        opened.flush()
-        os.fsync(opened.fileno())
-    with suppress(FileExistsError):
-        file.hardlink_to(draft)
-    draft.unlink()
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)  # URLs that were signed with it must work after a power cut
-    finally:
-        os.close(folder)
