@@ -14,6 +14,7 @@ from media_service.infra.postgres.types import Executor
 
 URLS_SETTING = "mediad.webhook_urls"
 """What the trigger asks: the receivers, as a setting of each session that changes media."""
+_MOST_COUNTED = 100_000
 _COLUMNS = (
     "number, id::text, url, media_id::text, type, body, attempts, "
     "clock_timestamp() - begun_at as age, due_at, failure, failed_at"
@@ -127,17 +128,22 @@ class PostgresOutbox:
         return len(rows)
 
     async def counts(self) -> DeliveryCounts:
-        """How full it is."""
+        """How full it is; counted up to a limit, as it is asked often."""
         with translated():
             row = await self._executor.fetchrow(
                 """
-                select count(*) filter (where failed_at is null) as waiting,
-                    count(*) filter (where failed_at is not null) as failed,
-                    greatest(0, coalesce(extract(epoch from clock_timestamp()
-                        - min(begun_at) filter (where failed_at is null)), 0))::float8
-                        as oldest_waiting_seconds
-                from webhook_deliveries
-                """
+                select
+                    (select count(*) from (
+                        select from webhook_deliveries where failed_at is null limit $1
+                    ) waiting) as waiting,
+                    (select count(*) from (
+                        select from webhook_deliveries where failed_at is not null limit $1
+                    ) failed) as failed,
+                    greatest(0, coalesce(extract(epoch from clock_timestamp() - (
+                        select min(begun_at) from webhook_deliveries where failed_at is null
+                    )), 0))::float8 as oldest_waiting_seconds
+                """,
+                _MOST_COUNTED,
             )
         return DeliveryCounts(**dict(row)) if row else DeliveryCounts()
 

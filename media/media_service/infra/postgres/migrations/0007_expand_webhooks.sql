@@ -20,7 +20,10 @@ create index webhook_deliveries_due on webhook_deliveries (url, due_at)
     where failed_at is null;
 create index webhook_deliveries_of_media on webhook_deliveries (media_id, url, number)
     where failed_at is null;
-create index webhook_deliveries_begun on webhook_deliveries (begun_at);
+create index webhook_deliveries_begun on webhook_deliveries (begun_at)
+    where failed_at is null;
+create index webhook_deliveries_failed on webhook_deliveries (failed_at)
+    where failed_at is not null;
 
 -- A UUIDv7 (RFC 9562): 48 bits of milliseconds over a random one, whose version becomes 7.
 create function mediad_event_id() returns uuid language sql volatile as $$
