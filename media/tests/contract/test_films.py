@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -133,6 +134,37 @@ async def test_a_film_is_upright_by_its_display_matrix(cinema: Cinema, rotation:
 
     assert (inspection.width, inspection.height) == (320, 180)
     assert is_upright(await cinema.poster(content))
+
+
+TURNS = {
+    # a, b, c, d of the display matrix, and what it does to a picture.
+    (1, 0, 0, 1): None,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+}
+
+
+@pytest.mark.parametrize("matrix", TURNS)
+async def test_a_film_is_turned_and_mirrored_as_its_matrix_says(
+    cinema: Cinema, matrix: tuple[int, int, int, int]
+) -> None:
+    plain = await cinema.poster(films.film())
+    turn = TURNS[matrix]
+    a, b, c, d = (number << 16 for number in matrix)
+    written = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+
+    turned = await cinema.poster(
+        overwritten(films.film(), b"moov", b"trak", b"tkhd", at=40, with_=written)
+    )
+
+    wanted = np.asarray(plain.transpose(turn) if turn is not None else plain, dtype=float)
+    assert np.asarray(turned).shape == wanted.shape
+    assert np.abs(np.asarray(turned) - wanted).mean() < 4
 
 
 async def test_what_a_phone_records_is_upright_and_says_nothing_of_place_or_device(
