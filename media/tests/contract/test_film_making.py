@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from contract.cutting_room import (
     open_room,
     order_of_boxes,
     shown,
+    stream_of,
 )
 from fakes.films import (
     BLUE,
@@ -169,6 +173,50 @@ async def test_nothing_tells_where_or_by_what_it_was_made(room: CuttingRoom) -> 
             "encoder",
         }
         assert b"x264 - core" not in made.content
+
+
+@pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")
+async def test_exiftool_finds_no_place_or_device(room: CuttingRoom) -> None:
+    recipes = (FULL, SMALL, PREVIEW, *stream_of(180))
+    await room.make(phone_film(), *recipes, format=Format.MOV)
+
+    for number in range(len(recipes)):
+        found = exif_tags(room.folder / str(number))
+        words = ("gps", "location", "make", "model", "serial", "software", "creationdate")
+        assert not [tag for tag in found if any(word in tag.lower() for word in words)]
+        assert "CANARY" not in "".join(map(str, found.values())).upper()
+
+
+def exif_tags(path: Path) -> dict[str, object]:
+    command = [
+        "exiftool",
+        "-ee",
+        "-j",
+        "-G1",
+        "-a",
+        "-x",
+        "System:all",
+        "-x",
+        "SourceFile",
+        str(path),
+    ]
+    told = subprocess.run(command, capture_output=True, check=False).stdout
+    (tags,) = json.loads(told)
+    return {name: value for name, value in tags.items() if name != "SourceFile"}
+
+
+@pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffprobe is not installed")
+async def test_ffprobe_sees_a_film_that_plays_everywhere(room: CuttingRoom) -> None:
+    await room.make(film(codec="vp9", container="webm", audio="opus"), FULL, format=Format.WEBM)
+
+    entries = "stream=codec_name,profile,pix_fmt,level,sample_aspect_ratio,is_avc"
+    command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "json"]
+    told = subprocess.run([*command, str(room.folder / "0")], capture_output=True, check=True)
+    video, audio = json.loads(told.stdout)["streams"]
+
+    assert (video["codec_name"], video["profile"], video["pix_fmt"]) == ("h264", "High", "yuv420p")
+    assert (video["level"], video["is_avc"]) == (30, "true")
+    assert (audio["codec_name"], audio["profile"]) == ("aac", "LC")
 
 
 async def test_a_preview_moves(room: CuttingRoom) -> None:

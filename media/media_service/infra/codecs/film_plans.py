@@ -54,8 +54,8 @@ _GIB: Final = 1024**3
 _MEMORY_BYTES: Final = 3 * _GIB
 _SPARE_BYTES: Final = 64 * 1024**2
 _SPARE_SECONDS: Final = 60.0
-_CPU_A_SECOND: Final = 6.0
-"""Processor seconds for each second of 1080p at 30 frames: three times what a stream takes."""
+_CPU_A_SECOND: Final = 12.0
+"""Processor seconds for each second of 1080p at 30 frames: six times what a stream takes."""
 _USUAL_PIXEL_RATE: Final = 1920 * 1080 * 30
 _MOST_LOADED: Final = 4
 """How many times its processor time a program may take by the clock: it runs at nice 19."""
