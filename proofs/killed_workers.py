@@ -208,10 +208,12 @@ def _is_whole(content: bytes) -> bool:
 
 
 @asynccontextmanager
-async def worker(stack: Stack, *how: str) -> AsyncIterator[tuple[Process, list[psutil.Process]]]:
+async def worker(
+    stack: Stack, *how: str, module: str = "proofs.worker"
+) -> AsyncIterator[tuple[Process, list[psutil.Process]]]:
     """A worker with a mind to die, and its cells; killed when this ends."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "proofs.worker", *how),
+        *(sys.executable, "-m", module, *how),
         env={**os.environ, **stack.settings(MEDIAD_DATA_DIR=str(stack.folder / "worker"))},
         stdin=PIPE,
         stdout=PIPE,

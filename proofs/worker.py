@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import procrastinate
+import psutil
 from media_service.composition import open_media_service
 from media_service.config import read_settings
+from media_service.core.codec_ports import OnProgress, no_progress
 from media_service.core.formats import Format
 from media_service.core.processing import Processing
 from media_service.core.recipes import PictureRecipe
+from media_service.entrypoints.worker.fencing import FencedJobs
 from media_service.entrypoints.worker.jobs import WorkerSettings, work
 from media_service.infra.blobs.local import LocalBlobs
 from media_service.infra.codecs.images import ImageCodecs
@@ -40,7 +42,9 @@ _COMMENT = b"\xff\xfe\x00\x07other"
 Method = Callable[..., Awaitable[Any]]
 
 
-class _Counter:
+class Counter:
+    """Counts the steps that this process comes by, until the one at which it ends."""
+
     def __init__(self, *, signal: signal.Signals, step: int) -> None:
         self._signal = signal
         self._last = step
@@ -50,7 +54,7 @@ class _Counter:
         """One more. At the last, this process is dead or asleep before the next line."""
         self._at += 1
         if self._at == self._last:
-            print(f"step {self._at}", flush=True)
+            print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
             os.kill(os.getpid(), self._signal)
 
     def around(self, owner: type, name: str, *, is_ended: bool = True) -> None:
@@ -68,13 +72,13 @@ class _Counter:
         setattr(owner, name, counted)
 
 
-def _instrument(counter: _Counter) -> None:
+def _instrument(counter: Counter) -> None:
     counter.around(Processing, "run")
     counter.around(PostgresMedia, "update")
     counter.around(ImageCodecs, "develop")
     counter.around(LocalBlobs, "put")
     counter.around(PostgresRenditions, "put")
-    counter.around(procrastinate.manager.JobManager, "finish_job")
+    counter.around(FencedJobs, "finish_job")
 
 
 def _differ() -> None:
@@ -87,8 +91,11 @@ def _differ() -> None:
         *,
         format: Format,
         targets: Sequence[tuple[PictureRecipe, Path]],
+        on_progress: OnProgress = no_progress,
     ) -> list[tuple[int, int]]:
-        sizes = await method(codecs, source, format=format, targets=targets)
+        sizes = await method(
+            codecs, source, format=format, targets=targets, on_progress=on_progress
+        )
         for _, path in targets:
             made = path.read_bytes()
             path.write_bytes(made[:2] + _COMMENT + made[2:])
@@ -101,7 +108,12 @@ async def main(how: str, step: int, *, is_other: bool) -> None:
     """Work until the step, or for ever."""
     if is_other:
         _differ()
-    _instrument(_Counter(signal=signal.SIGKILL if how == "kill" else signal.SIGSTOP, step=step))
+    _instrument(Counter(signal=signal.SIGKILL if how == "kill" else signal.SIGSTOP, step=step))
+    await work_for_ever()
+
+
+async def work_for_ever() -> None:
+    """Do jobs, from the moment on at which a line is given."""
     async with open_media_service(read_settings()) as opened:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
