@@ -36,8 +36,6 @@ from media_service.core.transformations import parse_sides
 from media_service.core.transforming import Transforming
 from media_service.core.uploading import Uploading
 from media_service.core.watching import Watching
-from media_service.core.webhook_ports import Receivers
-from media_service.core.webhooks import Reply
 from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
@@ -58,6 +56,7 @@ from media_service.infra.postgres.changes import PostgresChanges, open_changes
 from media_service.infra.postgres.database import open_database
 from media_service.infra.postgres.migrations import migrate
 from media_service.infra.redis.cache import HITS, MISSES, open_redis_cache
+from media_service.infra.webhooks.opening import open_receivers
 from media_service.policies_file import read_policies
 from media_service.signing_keys import kept_key
 from media_service.storage_urls import S3Address, parse_storage_url
@@ -252,7 +251,7 @@ async def open_media_service(
             changes=changes,
             notifying=Notifying(
                 outbox=opened.outbox,
-                receivers=await _open_receivers(stack, settings),
+                receivers=await enter(open_receivers(settings.receivers)),
                 urls=settings.receivers,
                 secrets=settings.webhook_keys,
                 clock=now,
@@ -351,23 +350,6 @@ async def _open_cache(
     cache = InProcessCache(hits=HITS.labels("memory"), misses=MISSES.labels("memory"))
     stack.enter_context(changes.follow(on_change=cache.forget, on_gap=cache.pause))
     return cache, {}
-
-
-async def _open_receivers(stack: AsyncExitStack, settings: Settings) -> Receivers:
-    """Who is told by webhooks; only who has any pays for the import of an HTTP client."""
-    if not settings.receivers:
-        return Nobody()
-    from media_service.infra.webhooks.receivers import open_receivers
-
-    return await stack.enter_async_context(open_receivers())
-
-
-class Nobody:
-    """Keeps `core.webhook_ports.Receivers` where there are none."""
-
-    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:  # noqa: ARG002
-        """Is never asked."""
-        return Reply(0, "no receivers are set")
 
 
 def _signing_keys(settings: Settings) -> tuple[SigningKey, ...]:

@@ -10,13 +10,13 @@ from media_service.core.notifying import Notifying
 from media_service.entrypoints.worker.notifying import notify
 from media_service.infra.postgres.changes import PostgresChanges
 from media_service.infra.postgres.database import open_database
-from media_service.infra.webhooks.receivers import open_receivers
+from media_service.infra.webhooks.receivers import open_http_receivers
 
 
 async def main(database_url: str, url: str) -> None:
     async with (
         open_database(database_url, max_connections=2) as database,
-        open_receivers() as receivers,
+        open_http_receivers() as receivers,
         notify(
             Notifying(
                 outbox=database.outbox,

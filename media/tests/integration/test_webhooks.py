@@ -29,7 +29,7 @@ from media_service.entrypoints.worker import notifying as worker
 from media_service.entrypoints.worker.notifying import notify
 from media_service.infra.postgres.changes import PostgresChanges
 from media_service.infra.postgres.database import PostgresDatabase, open_database
-from media_service.infra.webhooks.receivers import open_receivers
+from media_service.infra.webhooks.receivers import open_http_receivers
 
 pytestmark = pytest.mark.needs_postgres
 
@@ -72,7 +72,7 @@ class Bench:
     async def delivering(
         self, *, seconds: float = 10, lease: timedelta = timedelta(seconds=20)
     ) -> AsyncIterator[Notifying]:
-        async with open_receivers(seconds=seconds) as receivers:
+        async with open_http_receivers(seconds=seconds) as receivers:
             notifying = Notifying(
                 outbox=self.database.outbox,
                 receivers=receivers,

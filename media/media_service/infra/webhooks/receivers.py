@@ -21,7 +21,7 @@ _HEADERS = {"content-type": "application/json", "user-agent": "mediad"}
 
 
 class HttpReceivers:
-    """Keeps `core.webhook_ports.Receivers`. Open it with `open_receivers`."""
+    """Keeps `core.webhook_ports.Receivers`. Open it with `open_http_receivers`."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -42,7 +42,7 @@ class HttpReceivers:
 
 
 @asynccontextmanager
-async def open_receivers(*, seconds: float = SECONDS) -> AsyncIterator[HttpReceivers]:
+async def open_http_receivers(*, seconds: float = SECONDS) -> AsyncIterator[HttpReceivers]:
     """Receivers, while the context lasts. Cookies, proxies and `.netrc` are nobody's business."""
     with _Names() as names:
         connector = aiohttp.TCPConnector(resolver=names, ttl_dns_cache=30, limit=0)
