@@ -25,6 +25,7 @@ from media_service.config import Settings
 from media_service.core.webhooks import receiver_name
 from media_service.infra.blobs.staging import open_local_staging
 from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.documents import DOCUMENT_CELL, DocumentCodecs
 from media_service.infra.codecs.film_codecs import AV_CELL, FilmCodecs
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.postgres.database import open_database
@@ -187,8 +188,13 @@ async def _is_reached(url: str) -> bool:
 
 
 async def _decoders(_settings: Settings) -> str:
-    async with Cells(size=1) as cells, Cells(AV_CELL, size=1) as av_cells:
+    async with (
+        Cells(size=1) as cells,
+        Cells(AV_CELL, size=1) as av_cells,
+        Cells(DOCUMENT_CELL, size=1) as papers,
+    ):
         formats = ImageCodecs(cells).formats() | FilmCodecs(av_cells).formats()
+        formats |= DocumentCodecs(papers).formats()
         names = sorted(format.name for format in formats)
         return f"{', '.join(names)}; cells confined by {', '.join(cells.sandbox())}"
 
