@@ -24,11 +24,14 @@ from fakes.films import (
     RED,
     film,
     film_of_several_streams,
+    made,
+    pattern,
     phone_film,
 )
 from media_service.core.errors import BrokenFile
 from media_service.core.formats import Format
-from media_service.core.recipes import FilmRecipe
+from media_service.core.recipes import FilmRecipe, Recipe
+from media_service.infra.codecs.film_description import Film
 from PIL import Image
 
 SMALL = FilmRecipe(short_side=90, frame_rate=60)
@@ -161,9 +164,9 @@ async def test_nothing_tells_where_or_by_what_it_was_made(room: CuttingRoom) -> 
         phone_film(), FilmRecipe(short_side=90, frame_rate=10), format=Format.MOV
     )
 
-    for made in (remuxed, transcoded):
-        assert not [canary for canary in CANARIES if canary in made.content]
-        assert not set(made.tags) - {
+    for one in (remuxed, transcoded):
+        assert not [canary for canary in CANARIES if canary in one.content]
+        assert not set(one.tags) - {
             "major_brand",
             "minor_version",
             "compatible_brands",
@@ -172,12 +175,12 @@ async def test_nothing_tells_where_or_by_what_it_was_made(room: CuttingRoom) -> 
             "vendor_id",
             "encoder",
         }
-        assert b"x264 - core" not in made.content
+        assert b"x264 - core" not in one.content
 
 
 @pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")
 async def test_exiftool_finds_no_place_or_device(room: CuttingRoom) -> None:
-    recipes = (FULL, SMALL, PREVIEW, *stream_of(180))
+    recipes: list[Recipe] = [FULL, SMALL, PREVIEW, *stream_of(180)]
     await room.make(phone_film(), *recipes, format=Format.MOV)
 
     for number in range(len(recipes)):
@@ -217,6 +220,23 @@ async def test_ffprobe_sees_a_film_that_plays_everywhere(room: CuttingRoom) -> N
     assert (video["codec_name"], video["profile"], video["pix_fmt"]) == ("h264", "High", "yuv420p")
     assert (video["level"], video["is_avc"]) == (30, "true")
     assert (audio["codec_name"], audio["profile"]) == ("aac", "LC")
+
+
+@pytest.mark.parametrize("kind", ["gif", "apng"])
+async def test_a_moving_picture_becomes_a_silent_film(room: CuttingRoom, kind: str) -> None:
+    picture = pattern((161, 91), seconds=1, rate="10") + ",select='not(between(n,3,5))'"
+    room.source.write_bytes(
+        made(["-f", "lavfi", "-i", picture, "-fps_mode", "vfr"], container=kind)
+    )
+    known = Film(demuxer=kind, codec=kind, seconds=1.0, width=161, height=91, frame_rate=10.0)
+    silent = FilmRecipe(short_side=720, frame_rate=60, silent=True)
+
+    sizes = await room.maker.make(known, room.source, targets=[(silent, room.folder / "0")])
+
+    film_of_it = shown((room.folder / "0").read_bytes())
+    assert sizes == [film_of_it.size] == [(160, 92)]
+    assert film_of_it.times == pytest.approx([0, 0.1, 0.2, 0.6, 0.7, 0.8, 0.9], abs=0.02)
+    assert film_of_it.pixel_format == "yuv420p"
 
 
 async def test_a_preview_moves(room: CuttingRoom) -> None:
