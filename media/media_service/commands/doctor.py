@@ -193,8 +193,8 @@ async def _decoders(_settings: Settings) -> str:
         Cells(AV_CELL, size=1) as av_cells,
         Cells(DOCUMENT_CELL, size=1) as papers,
     ):
-        formats = ImageCodecs(cells).formats() | FilmCodecs(av_cells).formats()
-        formats |= DocumentCodecs(papers).formats()
+        kinds = (ImageCodecs(cells), FilmCodecs(av_cells), DocumentCodecs(papers))
+        formats = {format for codecs in kinds for format in codecs.formats()}
         names = sorted(format.name for format in formats)
         return f"{', '.join(names)}; cells confined by {', '.join(cells.sandbox())}"
 
