@@ -132,10 +132,19 @@ mediad is running. Ctrl-C stops it.
   Its API             {_users_url()}/docs
   The media service   localhost:{os.environ.get("MEDIAD_GRPC_PORT", "50051")} (gRPC), {_media_url()}
 
+Post a film: sign in on the page, and drop a clip from a phone on "New post". Its poster is there
+at once, the film as soon as it is made.
+
 Set a profile picture (the token lives for 15 minutes):
 
   curl -F file=@{PHOTO} -H 'Authorization: Bearer {token}' \\
     {_users_url()}/api/v1/media/profile-picture
+
+Store a picture, a film or a sound for a post, and watch it being made:
+
+  curl -F file=@{PHOTO} -H 'Authorization: Bearer {token}' \\
+    {_users_url()}/api/v1/media/attachments
+  curl -N -H 'Authorization: Bearer {token}' {_users_url()}/api/v1/media/MEDIA_ID/events
 """,
         flush=True,
     )

@@ -99,13 +99,10 @@ async def open_user_service(
         verifier = _verifier(settings, own_keys)
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
-        database = await enter(
-            open_database(database_url, max_connections=settings.max_connections)
-        )
-        media = MediaOverGrpc(
-            await enter(client or media_client_of(settings)),
-            upload_seconds=settings.media_upload_seconds,
-        )
+        pool = open_database(database_url, max_connections=settings.max_connections)
+        database = await enter(pool)
+        api = await enter(client or media_client_of(settings))
+        media = MediaOverGrpc(api, upload_seconds=settings.media_upload_seconds)
         sessions, profile_rows = PostgresSessions(database), PostgresProfiles(database)
         throttles, deletion_rows = PostgresThrottles(database), PostgresDeletions(database)
         throttling = Throttling(throttles, _allowances(settings))

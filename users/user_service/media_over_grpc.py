@@ -97,8 +97,7 @@ class MediaOverGrpc:
 
     async def watch(self, media_id: MediaId) -> AsyncIterator[MediaDetails]:
         """What is known of it now, and again when that has changed; over when its processing is."""
-        watching = self._client.watch(media_id)
-        async with aclosing(watching) as states:
+        async with aclosing(self._client.watch(media_id)) as states:
             while True:
                 with _translated():  # once for each: the next may be asked for by another task
                     known = await anext(states, None)
