@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ Pixels = npt.NDArray[np.uint8]
 
 CANARY: Final = b"canary 51.5007 N 0.1246 W"
 ORIENTATIONS: Final = range(1, 9)
-MOVING: Final = (Format.GIF, Format.WEBP)
+MOVING: Final = (Format.GIF, Format.WEBP, Format.PNG, Format.AVIF)
 
 PICTURE_FORMATS: Final = [format for format in Format if format.media_type is MediaType.IMAGE]
 _PILLOW_NAMES: Final = {format: format.name for format in PICTURE_FORMATS} | {Format.HEIC: "HEIF"}
@@ -158,6 +158,7 @@ def moving(
     """An animation that shows each frame for 70 ms, three times over."""
     width, height = size
     frames = [Image.fromarray(np.roll(scene(width, height), 9 * i, axis=1)) for i in range(count)]
+    plays: dict[str, Any] = {} if format is Format.AVIF else {"loop": 3}
     return picture(
         frames[0],
         format=format,
@@ -165,7 +166,7 @@ def moving(
         save_all=True,
         append_images=frames[1:],
         duration=70,
-        loop=3,
+        **plays,
     )
 
 
@@ -199,6 +200,42 @@ def png(*chunks: bytes, width: int = 8, height: int = 8, bits: int = 8, colours:
     """A PNG that says it is this large, made of these chunks."""
     header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND")
+
+
+class ApngFrame(NamedTuple):
+    """A frame of an animated PNG as it is stored: where, how long, what before and after it."""
+
+    pixels: Pixels
+    left: int = 0
+    top: int = 0
+    delay: tuple[int, int] = (7, 100)
+    disposal: int = 0
+    blend: int = 0
+
+
+def apng_of(
+    *frames: ApngFrame, size: tuple[int, int], plays: int = 0, hidden: Pixels | None = None
+) -> bytes:
+    """An animated PNG of these RGBA frames, the first as large as all; or behind a hidden one."""
+    chunks = [chunk(b"acTL", struct.pack(">II", len(frames), plays))]
+    if hidden is not None:
+        chunks.append(chunk(b"IDAT", _packed(hidden)))
+    number = 0
+    for at, frame in enumerate(frames):
+        height, width = frame.pixels.shape[:2]
+        place = (width, height, frame.left, frame.top, *frame.delay, frame.disposal, frame.blend)
+        chunks.append(chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, *place)))
+        number += 1
+        if at == 0 and hidden is None:
+            chunks.append(chunk(b"IDAT", _packed(frame.pixels)))
+        else:
+            chunks.append(chunk(b"fdAT", struct.pack(">I", number) + _packed(frame.pixels)))
+            number += 1
+    return png(*chunks, width=size[0], height=size[1], colours=6)
+
+
+def _packed(pixels: Pixels) -> bytes:
+    return zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels))
 
 
 def png_pixels(width: int = 8, height: int = 8) -> bytes:

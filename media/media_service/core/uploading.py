@@ -21,7 +21,7 @@ from media_service.core.errors import (
     UnsupportedType,
 )
 from media_service.core.formats import Format, check_declared
-from media_service.core.media import Media, ProcessingStatus, Sha256, new_media_id
+from media_service.core.media import Media, MediaType, ProcessingStatus, Sha256, new_media_id
 from media_service.core.planning import plan_renditions
 from media_service.core.ports import Blobs, Clock, Database, Rows, StagedFile, Staging
 from media_service.core.purposes import Policies, Policy
@@ -205,7 +205,8 @@ class _Admission:
             raise UnsupportedType
         if blob.size_bytes > limit:
             raise FileTooLarge
-        if timedelta(milliseconds=blob.inspection.duration_ms) > self._policy.max_duration:
+        lasting = timedelta(milliseconds=blob.inspection.duration_ms)
+        if blob.format.media_type is not MediaType.IMAGE and lasting > self._policy.max_duration:
             raise TooLong
 
     def _admit(self, head: bytes) -> Format:

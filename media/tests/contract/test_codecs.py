@@ -235,8 +235,8 @@ async def test_grey_heic_of_more_than_8_bits(studio: Studio) -> None:
     assert difference(pixels_of(developed, "L"), np.asarray(grey)) < 5
 
 
-@pytest.mark.parametrize("format", [Format.AVIF, Format.HEIC])
-async def test_of_a_sequence_the_first_picture_counts(studio: Studio, format: Format) -> None:
+async def test_of_a_sequence_of_heic_the_first_picture_counts(studio: Studio) -> None:
+    format = Format.HEIC
     frames = [Image.fromarray(np.roll(pictures.scene(64, 48), 9 * i, axis=1)) for i in range(3)]
     content = pictures.picture(frames[0], format=format, save_all=True, append_images=frames[1:])
 

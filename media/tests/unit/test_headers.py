@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
 import pictures
 import pytest
 from media_service.core.errors import (
@@ -37,7 +38,7 @@ def test_the_size_of_every_kind_of_webp_is_read(options: dict[str, Any]) -> None
     assert (header.width, header.height) == (123, 45)
 
 
-@pytest.mark.parametrize("format", pictures.MOVING)
+@pytest.mark.parametrize("format", [Format.GIF, Format.WEBP, Format.PNG])
 def test_frames_are_counted(format: Format) -> None:
     header = read_header(pictures.moving(7, format=format), format=format)
 
@@ -194,8 +195,36 @@ def test_too_many_frames_are_too_complex() -> None:
         read_header(pictures.gif_of_frames(MAX_FRAMES + 1), format=Format.GIF)
 
 
-def test_an_animated_png_is_one_picture() -> None:
-    assert read_header(pictures.apng(50_000), format=Format.PNG).frames == 1
+def test_a_png_of_too_many_frames_is_too_complex() -> None:
+    with pytest.raises(TooComplex):
+        read_header(pictures.apng(50_000), format=Format.PNG)
+
+
+def test_a_png_of_one_frame_is_one_picture() -> None:
+    assert read_header(pictures.apng(1), format=Format.PNG).frames == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(pictures.apng(3).replace(b"acTL\0\0\0\x03", b"acTL\0\0\0\x04"), id="fewer"),
+        pytest.param(
+            pictures.apng_of(
+                *[pictures.ApngFrame(np.zeros((8, 8, 4), np.uint8), left=1)] * 2, size=(8, 8)
+            ),
+            id="beyond the canvas",
+        ),
+        pytest.param(
+            pictures.apng_of(
+                *[pictures.ApngFrame(np.zeros((8, 8, 4), np.uint8), disposal=3)] * 2, size=(8, 8)
+            ),
+            id="no such disposal",
+        ),
+    ],
+)
+def test_frames_that_can_not_be_are_broken(content: bytes) -> None:
+    with pytest.raises(BrokenFile):
+        read_header(content, format=Format.PNG)
 
 
 @pytest.mark.parametrize("format", WALKED)

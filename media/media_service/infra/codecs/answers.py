@@ -27,9 +27,7 @@ from media_service.core.renditions import MAX_SIDE, Inspection
 from media_service.infra.codecs import wire
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.headers.limits import MAX_FRAMES
-
-MAX_DURATION_MS: Final = 2**31 - 1
+from media_service.infra.codecs.headers.limits import MAX_DURATION_MS, MAX_FRAMES
 
 _ERRORS: Final[Mapping[str, type[MediaError]]] = {
     error.__name__: error
@@ -83,6 +81,7 @@ def picture_inspection(answer: Mapping[str, Any]) -> Inspection:
         frames=checked(answer.get("frames"), most=MAX_FRAMES),
         has_transparency=answer.get("has_transparency") is True,
         blurhash=blurhash,
+        duration_ms=checked(answer.get("duration_ms"), least=0, most=MAX_DURATION_MS),
     )
 
 
@@ -115,8 +114,8 @@ def sizes(answer: Mapping[str, Any], *, count: int) -> list[tuple[int, int]]:
     return found
 
 
-def checked(value: object, *, most: int) -> int:
-    """A number from 1. Raises BrokenFile for anything else."""
-    if not isinstance(value, int) or not 1 <= value <= most:
+def checked(value: object, *, most: int, least: int = 1) -> int:
+    """A number from the least. Raises BrokenFile for anything else."""
+    if not isinstance(value, int) or not least <= value <= most:
         raise BrokenFile
     return value

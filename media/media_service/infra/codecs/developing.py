@@ -61,7 +61,7 @@ def develop_picture(
     ]
     moving = [order for order in orders if order.recipe.animated and picture.header.frames > 1]
     for order in moving:
-        _deliver(order, _moving(order, picture))
+        order.write(picture.moving_webp(order.size, quality=order.recipe.quality))
     stills = [order for order in orders if order not in moving]
     if stills:
         _develop_stills(picture, stills, decoded)
@@ -89,11 +89,6 @@ def _deliver(order: _Order, raster: Raster) -> None:
         }[order.recipe.encoding]
         encoded = encode(order.recipe.quality)
     order.write(encoded)
-
-
-def _moving(order: _Order, picture: Picture) -> Raster:
-    with decoding():
-        return picture.decode_frames().frames_scaled(*order.size).to_srgb(picture.header.profile)
 
 
 def _develop_stills(picture: Picture, orders: Sequence[_Order], decoded: Decoded | None) -> None:

@@ -14,7 +14,6 @@ from media_service.core.media import MediaType
 from media_service.core.recipes import PictureRecipe, Recipe
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.answers import (
-    MAX_DURATION_MS,
     ask,
     checked,
     picture_inspection,
@@ -23,6 +22,7 @@ from media_service.infra.codecs.answers import (
 )
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.headers.limits import MAX_DURATION_MS
 
 AV_CELL: Final = "media_service.infra.codecs.av_cell"
 AV_TIME_LIMITS: Final[Mapping[JobKind, float]] = {

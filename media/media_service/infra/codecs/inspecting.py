@@ -6,8 +6,8 @@ from media_service.core.formats import Format
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.blurhash import encode_blurhash
 from media_service.infra.codecs.developing import USUAL_SIDE
-from media_service.infra.codecs.headers.limits import Buffer
-from media_service.infra.codecs.pictures import Decoded, Picture, decoding, open_picture
+from media_service.infra.codecs.headers.limits import MAX_DURATION_MS, Buffer
+from media_service.infra.codecs.pictures import Decoded, Frames, Picture, decoding, open_picture
 from media_service.infra.codecs.raster import Raster
 
 _HASHED_SIDE = 100
@@ -32,32 +32,31 @@ def inspect_and_keep(data: Buffer, *, format: Format) -> tuple[Inspection, Decod
     picture = open_picture(data, format=format)
     with decoding():
         shrink = _shrink(picture)
-        lowest_alpha, still = _decode_all(picture, shrink)
+        frames, still = _decode_all(picture, shrink)
         width, height = picture.upright_size
         inspection = Inspection(
             width=width,
             height=height,
             frames=picture.header.frames,
-            has_transparency=lowest_alpha < 255,
+            has_transparency=frames.lowest_alpha < 255,
             blurhash=blurhash_of(still, picture),
+            duration_ms=min(frames.duration_ms, MAX_DURATION_MS),
         )
     is_kept = still.is_in_memory and still.width * still.height <= _KEPT_PIXELS
     return inspection, Decoded(still, shrink) if is_kept else None
 
 
-def _decode_all(picture: Picture, shrink: int) -> tuple[int, Raster]:
-    """The alpha of the most transparent pixel, and the first frame; every frame was decoded."""
-    header = picture.header
-    if header.frames > 1:
-        frames = picture.decode_frames()
-        return frames.lowest_alpha(), picture.decode()
+def _decode_all(picture: Picture, shrink: int) -> tuple[Frames, Raster]:
+    """What all frames tell, and the first one; every frame was decoded."""
+    if picture.header.frames > 1:
+        return picture.look_at_frames(), picture.decode()
     still = picture.decode(shrink)
     if not still.has_alpha:
-        return 255, still
+        return Frames(255, 0), still
     if still.width * still.height > _IN_MEMORY_PIXELS:
-        return still.to_8_bits().lowest_alpha(), picture.decode()
+        return Frames(still.to_8_bits().lowest_alpha(), 0), picture.decode()
     still = still.to_8_bits().in_memory()
-    return still.lowest_alpha(), still
+    return Frames(still.lowest_alpha(), 0), still
 
 
 def _shrink(picture: Picture) -> int:

@@ -4,8 +4,9 @@ Which decoder meets which format:
 - JPEG: simplejpeg (libjpeg-turbo), which takes three quarters of the time libvips does; libvips
   for what it can't do (CMYK, harmless blemishes).
 - PNG, WebP, GIF: libvips.
-- AVIF: Pillow's own libavif with dav1d, its first picture. Not libvips, whose bundled libheif
-  doesn't tell its version.
+- What moves in a PNG: libvips, frame by frame, as it only sees the first one by itself.
+- AVIF: Pillow's own libavif with dav1d. Not libvips, whose bundled libheif doesn't tell its
+  version.
 - HEIC: pillow-heif, if the libheif in it is of a version without known holes.
 """
 
@@ -16,7 +17,7 @@ import contextlib
 import dataclasses
 import io
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pillow_heif
@@ -38,6 +39,8 @@ from media_service.infra.codecs.headers.limits import (
     MetadataBudget,
     check_pixels,
 )
+from media_service.infra.codecs.headers.png import animation_of
+from media_service.infra.codecs.moving import Frame, apng_frames, webp_of
 from media_service.infra.codecs.raster import Raster, VipsError, vips_version
 
 SAFE_LIBHEIF: Final = (1, 23, 5)
@@ -78,6 +81,13 @@ class Decoded:
     shrink: int
 
 
+class Frames(NamedTuple):
+    """The alpha of the most transparent pixel of any frame, of 255; how long all are shown."""
+
+    lowest_alpha: int
+    duration_ms: int
+
+
 class Picture(abc.ABC):
     """An opened file within limits."""
 
@@ -98,9 +108,13 @@ class Picture(abc.ABC):
     def decode(self, shrink: int = 1) -> Raster:
         """The first frame as stored, sides divided by one of `shrinks` and rounded up."""
 
-    def decode_frames(self) -> Raster:
-        """All frames as a strip."""
-        return self.decode()
+    def look_at_frames(self) -> Frames:
+        """What all frames tell; each is decoded."""
+        return Frames(self.decode().lowest_alpha(), 0)
+
+    def moving_webp(self, size: tuple[int, int], *, quality: int) -> bytes:
+        """All frames in this size, sRGB, with their timing."""
+        raise NotImplementedError
 
 
 def open_picture(data: Buffer, *, format: Format) -> Picture:
@@ -187,8 +201,8 @@ class _VipsPicture(Picture):
             Header(
                 width=opened.width,
                 height=opened.height,
-                frames=opened.frames,
-                orientation=stated.orientation if opened.frames == 1 else 1,
+                frames=max(opened.frames, stated.frames),
+                orientation=stated.orientation if max(opened.frames, stated.frames) == 1 else 1,
                 profile=stated.profile,
             ),
         )
@@ -199,15 +213,62 @@ class _VipsPicture(Picture):
             return Raster.of_file(self.loader, self._data)
 
 
-class _Png(_VipsPicture):
+class _ByFrames(Picture):
+    """A picture whose frames come one by one, without end or with so many `plays`."""
+
+    plays = 0
+
+    @abc.abstractmethod
+    def frames(self) -> Iterator[Frame]:
+        """Every frame, as stored."""
+
+    def look_at_frames(self) -> Frames:
+        with decoding():
+            told = [(f.raster.to_8_bits().lowest_alpha(), f.duration_ms) for f in self.frames()]
+            return Frames(min(alpha for alpha, _ in told), sum(lasting for _, lasting in told))
+
+    def moving_webp(self, size: tuple[int, int], *, quality: int) -> bytes:
+        with decoding():
+            ready = (frame._replace(raster=self._ready(frame, size)) for frame in self.frames())
+            return webp_of(ready, size=size, plays=self.plays, quality=quality)
+
+    def _ready(self, frame: Frame, size: tuple[int, int]) -> Raster:
+        stored = (
+            size if self.upright_size == (self.header.width, self.header.height) else size[::-1]
+        )
+        scaled = frame.raster.scaled(*stored).to_srgb(self.header.profile)
+        return scaled.turned(self.header.orientation)
+
+
+class _Png(_VipsPicture, _ByFrames):
     format = Format.PNG
     loader = "pngload"
 
+    def __init__(self, data: Buffer) -> None:
+        super().__init__(data)
+        self._animation = animation_of(data) if self.header.frames > 1 else None
+        self.plays = self._animation.plays if self._animation else 0
+
+    def frames(self) -> Iterator[Frame]:
+        if self._animation is None:
+            return iter((Frame(self.decode(), 0),))
+        return apng_frames(self._data, self._animation)
+
 
 class _MovingPicture(_VipsPicture):
-    def decode_frames(self) -> Raster:
+    def look_at_frames(self) -> Frames:
         with decoding():
-            return Raster.of_file(self.loader, self._data, n=-1)
+            strip = self._strip()
+            return Frames(strip.lowest_alpha(), strip.duration_ms)
+
+    def moving_webp(self, size: tuple[int, int], *, quality: int) -> bytes:
+        with decoding():
+            strip = self._strip().frames_scaled(*size).to_srgb(self.header.profile)
+            return strip.to_webp(quality)
+
+    def _strip(self) -> Raster:
+        """All frames, below each other."""
+        return Raster.of_file(self.loader, self._data, n=-1)
 
 
 class _Webp(_MovingPicture):
@@ -220,18 +281,28 @@ class _Gif(_MovingPicture):
     loader = "gifload"
 
 
-class _Avif(Picture):
+class _Avif(_ByFrames):
     def __init__(self, data: Buffer) -> None:
         file: Any = io.BytesIO(data) if isinstance(data, bytes) else data
         # Not Image.open: it would first import all plugins, which a cell can't any more.
         self._opened = AvifImagePlugin.AvifImageFile(file)
         # Pillow has put the file's own turns (irot, imir) in the place of those in its EXIF.
-        super().__init__(data, _container_header(self._opened.size, self._opened.info, turn=True))
+        opened = self._opened
+        header = _container_header(opened.size, opened.info, turn=True, frames=opened.n_frames)
+        super().__init__(data, header)
 
     def decode(self, shrink: int = 1) -> Raster:
         assert shrink == 1
         with decoding():
-            return _raster_of_pillow(self._opened)
+            return self._frame(0).raster
+
+    def frames(self) -> Iterator[Frame]:
+        return map(self._frame, range(self.header.frames))
+
+    def _frame(self, number: int) -> Frame:
+        self._opened.seek(number)
+        raster = _raster_of_pillow(self._opened)
+        return Frame(raster, max(1, int(self._opened.info.get("duration", 0))))
 
 
 class _Heic(Picture):
@@ -254,16 +325,19 @@ class _Heic(Picture):
             return Raster.of_array(np.atleast_3d(pixels))
 
 
-def _container_header(size: tuple[int, int], info: Mapping[Any, Any], *, turn: bool) -> Header:
+def _container_header(
+    size: tuple[int, int], info: Mapping[Any, Any], *, turn: bool, frames: int = 1
+) -> Header:
     exif = info.get("exif") or b""
     profile = info.get("icc_profile") or b""
     budget = MetadataBudget()
     for block in (exif, profile, info.get("xmp") or b""):
         budget.spend(len(block))
-    check_pixels(*size)
+    check_pixels(*size, frames=frames)
     return Header(
         width=size[0],
         height=size[1],
+        frames=frames,
         orientation=read_orientation(exif) if turn else 1,
         profile=profile,
     )

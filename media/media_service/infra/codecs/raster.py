@@ -95,6 +95,12 @@ class Raster:
         return int(image.get("n-pages")) if image.get_typeof("n-pages") else 1
 
     @property
+    def duration_ms(self) -> int:
+        """How long all frames together are shown; 0 if nothing moves."""
+        image = self._image
+        return sum(image.get("delay")) if image.get_typeof("delay") else 0
+
+    @property
     def has_alpha(self) -> bool:
         """Whether there is an alpha channel, be it opaque."""
         return bool(self._image.hasalpha())
@@ -123,6 +129,8 @@ class Raster:
     def lowest_alpha(self) -> int:
         """The alpha of the most transparent pixel, of 255. Decodes every pixel."""
         image = self._image
+        if self._array is not None:
+            return int(self._array[:, :, -1].min()) if self.has_alpha else 255
         if not self.has_alpha:
             image.avg()
             return 255

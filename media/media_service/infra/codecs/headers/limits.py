@@ -14,6 +14,8 @@ Buffer = bytes | mmap.mmap
 MAX_METADATA_BYTES: Final = 1024 * 1024
 MAX_FRAMES: Final = 10_000
 """Tiny frames stay within the pixels in any number, but each costs its own overhead."""
+MAX_DURATION_MS: Final = 2**31 - 1
+"""What a database's integer holds: 24 days."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

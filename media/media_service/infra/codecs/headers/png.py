@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from media_service.core.errors import BrokenFile, TooComplex
+from media_service.infra.codecs.headers.apng import Animation, Chunk, read_animation
 from media_service.infra.codecs.headers.exif import read_orientation
 from media_service.infra.codecs.headers.limits import (
     Buffer,
@@ -22,8 +23,9 @@ _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 
 
 def read_png(data: Buffer) -> Header:
-    """Raises as `read_header`. An animated PNG is read as its still picture."""
+    """Raises as `read_header`."""
     budget = MetadataBudget()
+    chunks: list[Chunk] = []
     width = height = 0
     orientation, profile = 1, b""
     for kind, at, length in _chunks(data):
@@ -33,6 +35,7 @@ def read_png(data: Buffer) -> Header:
             width, height = struct.unpack_from(">II", data, at)
             check_pixels(width, height)
         if not _is_metadata(kind):
+            chunks.append((kind, at, length))
             _check_sum(data, at=at, length=length)
             continue
         budget.spend(length + _CHUNK_OVERHEAD)
@@ -41,7 +44,19 @@ def read_png(data: Buffer) -> Header:
             orientation = read_orientation(unpacked)
         elif kind == b"iCCP":
             profile = unpacked
-    return Header(width=width, height=height, orientation=orientation, profile=profile)
+    animation = read_animation(data, chunks)
+    return Header(
+        width=width,
+        height=height,
+        frames=len(animation.frames) if animation else 1,
+        orientation=orientation,
+        profile=profile,
+    )
+
+
+def animation_of(data: Buffer) -> Animation | None:
+    """What moves in a PNG that `read_png` has read."""
+    return read_animation(data, _chunks(data))
 
 
 def _check_sum(data: Buffer, *, at: int, length: int) -> None:
@@ -57,7 +72,7 @@ def _is_metadata(kind: bytes) -> bool:
     return bool(kind[0] & 0x20) and kind not in _ANIMATION
 
 
-def _chunks(data: Buffer) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(data: Buffer) -> Iterator[Chunk]:
     """Name, offset and length of every chunk. Raises BrokenFile if the last one is missing."""
     at = 8
     for _ in range(_MAX_CHUNKS):

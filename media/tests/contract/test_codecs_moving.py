@@ -1,0 +1,180 @@
+"""`ImageCodecs` on real cells: animated PNG and AVIF keep moving as they were meant to."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pictures
+import pytest
+import pytest_asyncio
+from contract.studio import Studio, difference, opened, pixels_of, recipe
+from media_service.core.formats import Format
+from media_service.core.recipes import Encoding, PictureRecipe, Shape
+from media_service.core.renditions import Inspection
+from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.images import ImageCodecs
+from pictures import ApngFrame
+from PIL import Image
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FULL = recipe(Shape.FIT, 2048, 2048, encoding=Encoding.WEBP, animated=True, quality=100)
+SIZE = (40, 30)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def codecs() -> AsyncIterator[ImageCodecs]:
+    async with Cells(size=1) as cells:
+        yield ImageCodecs(cells)
+
+
+@pytest.fixture
+def studio(codecs: ImageCodecs, tmp_path: Path) -> Studio:
+    return Studio(codecs, tmp_path)
+
+
+def _shown(content: bytes) -> list[npt.NDArray[np.uint8]]:
+    """Every frame as it is shown, in RGBA."""
+    image: Any = opened(content)
+    frames = []
+    for number in range(image.n_frames):
+        image.seek(number)
+        frames.append(np.asarray(image.convert("RGBA")))
+    return frames
+
+
+def _shown_by_ffmpeg(content: bytes) -> list[npt.NDArray[np.uint8]]:
+    with av.open(io.BytesIO(content), "r", format="apng") as container:
+        decoded = container.decode(video=0)
+        return [frame.to_ndarray(format="rgba").astype(np.uint8) for frame in decoded]
+
+
+def _on_white(frame: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    alpha = frame[:, :, 3:].astype(float) / 255
+    white: npt.NDArray[Any] = frame[:, :, :3] * alpha + 255 * (1 - alpha)
+    return white
+
+
+def _piece(colour: tuple[int, ...], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    return np.full((size[1], size[0], 4), colour, np.uint8)
+
+
+def _frames(disposal: int, blend: int) -> list[ApngFrame]:
+    """Opaque and half-clear pieces in turn, here and there."""
+    generator = np.random.default_rng(disposal * 2 + blend)
+    frames = [ApngFrame(_piece((30, 60, 200, 255), SIZE), disposal=disposal)]
+    for alpha in (128, 255, 1, 90):
+        left, top = (int(generator.integers(0, limit // 2)) for limit in SIZE)
+        colour = (*generator.integers(0, 255, 3), alpha)
+        piece = _piece(colour, (16, 12))
+        frames.append(ApngFrame(piece, left, top, disposal=disposal, blend=blend))
+    return frames
+
+
+@pytest.mark.parametrize(("disposal", "blend"), [*itertools.product((0, 1, 2), (0, 1))])
+async def test_frames_of_a_png_are_put_together_as_ffmpeg_does(
+    studio: Studio, disposal: int, blend: int
+) -> None:
+    content = pictures.apng_of(*_frames(disposal, blend), size=SIZE)
+
+    [developed] = await studio.develop(content, Format.PNG, FULL)
+
+    expected = _shown_by_ffmpeg(content)
+    shown = _shown(developed)
+    assert len(shown) == len(expected) == 5
+    for one, other in zip(shown, expected, strict=True):
+        assert difference(_on_white(one), _on_white(other)) < 4
+        assert difference(one[:, :, 3], other[:, :, 3]) < 1
+
+
+async def test_each_frame_of_a_png_lasts_as_long_as_it_says(studio: Studio) -> None:
+    delays = [(1, 10), (2, 0), (333, 1000), (0, 1)]
+    frames = [
+        ApngFrame(_piece((60 * n, 0, 0, 255), SIZE), delay=delay) for n, delay in enumerate(delays)
+    ]
+    content = pictures.apng_of(*frames, size=SIZE, plays=3)
+
+    inspection = await studio.inspect(content, Format.PNG)
+    [developed] = await studio.develop(content, Format.PNG, FULL)
+
+    image: Any = opened(developed)
+    lasting = []
+    for number in range(4):
+        image.seek(number)
+        image.load()
+        lasting.append(image.info["duration"])
+    assert (inspection.frames, inspection.duration_ms) == (4, 454)
+    assert lasting == [100, 20, 333, 1]
+    assert image.info["loop"] == 3
+
+
+async def test_a_hidden_picture_is_what_is_shown_where_nothing_moves(studio: Studio) -> None:
+    hidden = _piece((0, 200, 0, 255), SIZE)
+    moving = [ApngFrame(_piece((n, 0, 200, 255), SIZE)) for n in (10, 200)]
+    content = pictures.apng_of(*moving, size=SIZE, hidden=hidden)
+
+    inspection = await studio.inspect(content, Format.PNG)
+    full, still = await studio.develop(content, Format.PNG, FULL, recipe(Shape.FIT, 64, 64))
+
+    assert inspection.frames == 2
+    assert np.abs(_shown(full)[0][5, 5, :3].astype(int) - (10, 0, 200)).max() < 12
+    assert np.abs(pixels_of(still)[5, 5] - (0, 200, 0)).max() < 12
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "LA", "RGB"])
+async def test_a_png_of_any_colours_keeps_moving(studio: Studio, mode: str) -> None:
+    frames = [
+        Image.fromarray(np.roll(pictures.scene(64, 48), 9 * n, axis=1)).convert("L").convert(mode)
+        for n in range(3)
+    ]
+    content = pictures.picture(
+        frames[0], format=Format.PNG, save_all=True, append_images=frames[1:], duration=50
+    )
+
+    [developed] = await studio.develop(content, Format.PNG, FULL)
+
+    shown = _shown(developed)
+    assert len(shown) == 3
+    assert difference(shown[2][:, :, 0], np.asarray(frames[2].convert("L"))) < 4
+
+
+async def test_a_sequence_of_avif_keeps_its_alpha(studio: Studio) -> None:
+    frames = [np.rot90(pictures.transparent(64, 48), 2 * n) for n in range(2)]
+    content = pictures.picture(
+        Image.fromarray(frames[0]),
+        format=Format.AVIF,
+        save_all=True,
+        append_images=[Image.fromarray(frames[1])],
+        duration=90,
+    )
+
+    inspection = await studio.inspect(content, Format.AVIF)
+    [developed] = await studio.develop(content, Format.AVIF, FULL)
+
+    assert (inspection.frames, inspection.duration_ms) == (2, 180)
+    assert inspection.has_transparency
+    for one, frame in zip(_shown(developed), frames, strict=True):
+        assert difference(one[:, :, 3], frame[:, :, 3]) < 6
+
+
+async def test_memory_does_not_grow_with_frames(studio: Studio) -> None:
+    """240 megapixels, which would be 960 MB at once: more than a cell has."""
+    frame = _piece((200, 100, 0, 255), (2000, 1500))
+    small = _piece((0, 0, 0, 255), (10, 10))
+    content = pictures.apng_of(
+        ApngFrame(frame), *[ApngFrame(small, 10 * n) for n in range(20)], size=(2000, 1500)
+    )
+    box: PictureRecipe = recipe(Shape.FIT, 200, 200, encoding=Encoding.WEBP, animated=True)
+
+    inspection: Inspection = await studio.inspect(content, Format.PNG)
+    [developed] = await studio.develop(content, Format.PNG, box)
+
+    assert inspection.frames == 21
+    assert len(_shown(developed)) == 21
