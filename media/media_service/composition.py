@@ -50,6 +50,7 @@ from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS, Film
 from media_service.infra.codecs.film_making import FilmMaker
 from media_service.infra.codecs.images import ImageCodecs
 from media_service.infra.codecs.kinds import CodecsByKind
+from media_service.infra.codecs.sound_codecs import SoundCodecs
 from media_service.infra.memory.cache import InProcessCache
 from media_service.infra.postgres.backlog import watch_backlog
 from media_service.infra.postgres.changes import PostgresChanges, open_changes
@@ -142,12 +143,15 @@ async def open_media_service(
         changes = await enter(open_changes(database_url))
         cache, helpful = await _open_cache(stack, settings, changes)
         pictures = ImageCodecs(cells)
-        maker = FilmMaker(await find_ffmpeg(settings), av_cells) if is_decoding else None
+        ffmpeg = await find_ffmpeg(settings) if is_decoding else None
+        maker = FilmMaker(ffmpeg, av_cells) if ffmpeg else None
         documents, films = DocumentCodecs(papers), FilmCodecs(av_cells, maker)
+        sounds = SoundCodecs(av_cells, ffmpeg)
         codecs = CodecsByKind(
             {
                 MediaType.IMAGE: pictures,
                 MediaType.VIDEO: films,
+                MediaType.AUDIO: sounds,
                 MediaType.DOCUMENT: documents,
             }
         )
@@ -247,7 +251,9 @@ async def open_media_service(
             connection_name=name,
             checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             helpful=helpful,
-            decoders=lambda: _decoders((pictures, films, documents), (cells, av_cells, papers)),
+            decoders=lambda: _decoders(
+                (pictures, films, sounds, documents), (cells, av_cells, papers)
+            ),
             changes=changes,
             notifying=Notifying(
                 outbox=opened.outbox,
@@ -260,7 +266,7 @@ async def open_media_service(
 
 
 def _decoders(
-    kinds: Sequence[ImageCodecs | FilmCodecs | DocumentCodecs], pools: Sequence[Cells]
+    kinds: Sequence[ImageCodecs | FilmCodecs | SoundCodecs | DocumentCodecs], pools: Sequence[Cells]
 ) -> Mapping[str, object]:
     """What is decoded, by which versions, and how cells of every kind are confined."""
     sandboxes = [pool.sandbox() for pool in pools]

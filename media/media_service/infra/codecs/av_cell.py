@@ -9,13 +9,18 @@ from typing import Any, Final
 
 from media_service.core.errors import MediaError
 from media_service.core.formats import Format
-from media_service.infra.codecs import films, wire
+from media_service.core.media import MediaType
+from media_service.core.recipes import PictureRecipe, WaveformRecipe
+from media_service.core.records import recipe_from_record
+from media_service.core.sniffing import settled
+from media_service.infra.codecs import films, sounds, wire
 from media_service.infra.codecs.av_samples import SAMPLE_SIZE, SAMPLES, opened_sample
 from media_service.infra.codecs.confinement import Limits
 from media_service.infra.codecs.containers import library_versions
 from media_service.infra.codecs.film_facts import film_facts
 from media_service.infra.codecs.posters import Poster
 from media_service.infra.codecs.serving import serve
+from media_service.infra.codecs.sound_samples import SOUND_SAMPLES
 from media_service.infra.codecs.targets import picture_recipe, write_to
 
 _KEPT_PIXELS: Final = 13_000_000
@@ -26,7 +31,10 @@ _LIMITS: Final = Limits(memory_bytes=512 * 1024**2)
 def introduce() -> wire.Message:
     """Which formats decode here and now, and by which versions."""
     return {
-        "formats": [format.value for format in SAMPLES if _decodes(format)],
+        "formats": [
+            *(format.value for format in SAMPLES if _decodes(format)),
+            *(format.value for format in SOUND_SAMPLES if _is_heard(format)),
+        ],
         "versions": library_versions(),
     }
 
@@ -44,16 +52,29 @@ def _decodes(format: Format) -> bool:
     return True
 
 
+def _is_heard(format: Format) -> bool:
+    try:
+        with opened_sample(SOUND_SAMPLES[format]) as source:
+            return sounds.inspect(source, format=format).has_audio
+    except MediaError:
+        return False
+
+
 class Works:
-    """The jobs. The poster that an inspection found is kept for the next job, mostly of it."""
+    """The jobs. What an inspection found is kept for the next job, mostly of it."""
 
     def __init__(self) -> None:
-        self._kept: tuple[wire.SourceId, Poster] | None = None
+        self._kept: tuple[wire.SourceId, Poster | sounds.Heard] | None = None
 
     def inspect(self, request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
         """Answers with the fields of an Inspection."""
         self._kept = None
-        inspection, poster = films.inspect_and_keep(source, format=Format(request["format"]))
+        format = Format(request["format"])
+        if format.media_type is MediaType.AUDIO:
+            return self._listen(source, format)
+        inspection, poster = films.inspect_and_keep(source, format=format)
+        if not inspection.has_video:
+            return self._listen(source, settled(format, inspection))
         if poster and inspection.width * inspection.height <= _KEPT_PIXELS:
             self._kept = wire.source_id(source), poster
         return dataclasses.asdict(inspection)
@@ -62,23 +83,42 @@ class Works:
         self, request: Mapping[str, Any], source: int, targets: Sequence[int]
     ) -> wire.Message:
         """Writes each recipe's rendition to its file; answers with their sizes."""
-        recipes = (picture_recipe(fields) for fields in request["recipes"])
-        writers = (functools.partial(write_to, target) for target in targets)
-        sizes = films.develop(
-            source,
-            format=Format(request["format"]),
-            targets=list(zip(recipes, writers, strict=True)),
-            poster=self._take(wire.source_id(source)),
-        )
-        return {"sizes": sizes}
+        format = Format(request["format"])
+        kept = self._take(wire.source_id(source))
+        writers = [functools.partial(write_to, target) for target in targets]
+        if format.media_type is MediaType.AUDIO:
+            drawn = [_drawn(fields) for fields in request["recipes"]]
+            heard = kept if isinstance(kept, sounds.Heard) else None
+            orders = list(zip(drawn, writers, strict=True))
+            return {"sizes": sounds.develop(source, format=format, targets=orders, heard=heard)}
+        recipes = [picture_recipe(fields) for fields in request["recipes"]]
+        poster = kept if isinstance(kept, Poster) else None
+        pictures = list(zip(recipes, writers, strict=True))
+        return {"sizes": films.develop(source, format=format, targets=pictures, poster=poster)}
 
     def describe(self, request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
-        """Answers with the fields of a `Film`."""
-        return film_facts(source, format=Format(request["format"]))
+        """Answers with the fields of a `Film` or a `Sound`."""
+        format = Format(request["format"])
+        if format.media_type is MediaType.AUDIO:
+            return sounds.listen(source, format=format).facts
+        return film_facts(source, format=format)
 
-    def _take(self, source_id: wire.SourceId) -> Poster | None:
+    def _listen(self, source: int, format: Format) -> wire.Message:
+        heard = sounds.listen(source, format=format)
+        self._kept = wire.source_id(source), heard
+        return dataclasses.asdict(sounds.inspection_of(heard))
+
+    def _take(self, source_id: wire.SourceId) -> Poster | sounds.Heard | None:
         kept, self._kept = self._kept, None
         return kept[1] if kept and kept[0] == source_id else None
+
+
+def _drawn(fields: Mapping[str, Any]) -> WaveformRecipe | PictureRecipe:
+    """What is drawn of a sound. Raises ValueError for what isn't."""
+    recipe = recipe_from_record(fields)
+    if not isinstance(recipe, WaveformRecipe | PictureRecipe):
+        raise ValueError(recipe)
+    return recipe
 
 
 if __name__ == "__main__":

@@ -105,9 +105,12 @@ class _Source(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def open_container(source: int, format: Format) -> Iterator[InputContainer]:
+def open_container(
+    source: int, format: Format, *, skipped_bytes: int = 0
+) -> Iterator[InputContainer]:
     """The container in this descriptor; what fails within the context is the file's fault.
 
+    The first `skipped_bytes` are never looked at.
     Raises BrokenFile, UnsupportedCodec, TooComplex.
     """
     demuxer = DEMUXERS.get(format)
@@ -118,7 +121,7 @@ def open_container(source: int, format: Format) -> Iterator[InputContainer]:
             _Source(source),
             mode="r",
             format=demuxer,
-            options=dict(_OPTIONS),
+            options={**_OPTIONS, "skip_initial_bytes": str(skipped_bytes)},
             buffer_size=_BUFFER_BYTES,
             metadata_errors="replace",
             io_open=_refuse_to_open,
