@@ -12,8 +12,6 @@ from typing import Any
 from fakes.films import phone_film
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from tests.e2e.page.browser import WAIT_MS
-
 MADE_MS = 60_000
 
 
@@ -40,7 +38,7 @@ class Composer:
     def expect_stored(self, name: str) -> Locator:
         """Wait until a file is uploaded; what is shown of it."""
         view = self.card(name).locator(".view")
-        expect(view).to_be_visible(timeout=WAIT_MS)
+        expect(view).to_be_visible(timeout=MADE_MS)
         return view
 
     def post(self, words: str = "") -> Locator:
