@@ -65,11 +65,11 @@ def test_its_blurhash_is_seen_first(ada: Visitor, composer: Composer, services: 
 
 
 def test_several_are_sent_at_once_each_with_its_progress(ada: Visitor, composer: Composer) -> None:
-    throttle(ada.page, bytes_per_second=150_000)
+    throttle(ada.page, bytes_per_second=200_000)
     colours = ["teal", "indigo", "maroon", "olive"]
     files = [
         FilePayload(
-            name=f"{c}.png", mimeType="image/png", buffer=painted(c)["buffer"] + bytes(10**6)
+            name=f"{c}.png", mimeType="image/png", buffer=painted(c)["buffer"] + bytes(250_000)
         )
         for c in colours
     ]
