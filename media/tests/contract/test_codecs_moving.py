@@ -70,7 +70,7 @@ def _frames(disposal: int, blend: int) -> list[ApngFrame]:
     """Opaque and half-clear pieces in turn, here and there."""
     generator = np.random.default_rng(disposal * 2 + blend)
     frames = [ApngFrame(_piece((30, 60, 200, 255), SIZE), disposal=disposal)]
-    for alpha in (128, 255, 1, 90):
+    for alpha in (128, 255, 200, 90):
         left, top = (int(generator.integers(0, limit // 2)) for limit in SIZE)
         colour = (*generator.integers(0, 255, 3), alpha)
         piece = _piece(colour, (16, 12))
