@@ -117,6 +117,7 @@ def options_message(options: ProcessingOptions | None) -> pb.ProcessingOptions |
         quality=int32(options.quality),
         max_width=int32(options.max_width),
         max_height=int32(options.max_height),
+        normalize_loudness=options.normalize_loudness,
     )
 
 

@@ -84,6 +84,8 @@ class Visibility(enum.StrEnum):
 class ProcessingOptions:
     """How renditions are made, where the purpose's own way won't do; 0 is the purpose's value.
 
+    `normalize_loudness`: sound is made as loud as other sound, at -16 LUFS (EBU R 128).
+
     >>> small = ProcessingOptions(max_width=32, generate_blurhash=False)
     >>> stored = await media.upload_media(
     ...     picture,
@@ -102,6 +104,7 @@ class ProcessingOptions:
     quality: int = 0
     max_width: int = 0
     max_height: int = 0
+    normalize_loudness: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -620,6 +620,18 @@ async def test_equal_options_change_nothing(media: MediaApi, alice: str) -> None
     assert await media.get_media(stored.media_id) == before
 
 
+async def test_a_picture_has_no_loudness(media: MediaApi, alice: str) -> None:
+    options = ProcessingOptions(normalize_loudness=True)
+    stored = await uploaded(media, alice, processing_options=options)
+    before = await completed(media, stored.media_id)
+
+    await media.process_media(
+        stored.media_id, user_id=alice, processing_options=ProcessingOptions()
+    )
+
+    assert (await completed(media, stored.media_id)).renditions == before.renditions
+
+
 async def test_options_that_can_not_be_are_refused(media: MediaApi, alice: str) -> None:
     stored = await uploaded(media, alice)
 

@@ -90,13 +90,20 @@ async def test_all_that_is_said_arrives(scripted: ScriptedService, media: MediaC
         "idempotency_key": "k",
         "visibility": Visibility.PRIVATE,
         "expected_sha256": "ab" * 32,
-        "processing_options": ProcessingOptions(quality=7, max_width=8, max_height=9),
+        "processing_options": ProcessingOptions(
+            quality=7, max_width=8, max_height=9, normalize_loudness=True
+        ),
     }
     await media.upload_media_stream(b"data", **said)
     await media.upload_media(b"data", **said)
 
     options = pb.ProcessingOptions(
-        generate_thumbnails=True, generate_blurhash=True, quality=7, max_width=8, max_height=9
+        generate_thumbnails=True,
+        generate_blurhash=True,
+        quality=7,
+        max_width=8,
+        max_height=9,
+        normalize_loudness=True,
     )
     shared: Any = {
         "filename": "film.png",

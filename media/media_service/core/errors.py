@@ -176,7 +176,7 @@ class FileTooLarge(TooLarge):
 
 
 class MetadataTooLarge(TooLarge):
-    """The file carries more than 1 MB of metadata."""
+    """The file carries more metadata than is taken: 1 MB, of a recording 16 MB or 4096 texts."""
 
 
 class Unsupported(MediaError):

@@ -16,6 +16,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import pytest_asyncio
+from av.container import InputContainer
 from fakes import sounds
 from media_service.core.errors import UnsupportedCodec
 from media_service.core.formats import Format
@@ -31,7 +32,7 @@ from media_service.core.recipes import (
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.ffmpeg import Ffmpeg
-from media_service.infra.codecs.film_codecs import AV_CELL
+from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS
 from media_service.infra.codecs.sound_codecs import SoundCodecs
 from PIL import Image
 
@@ -74,9 +75,9 @@ class Listener:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def codecs(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SoundCodecs]:
-    ffmpeg = await Ffmpeg.find(None, folder=tmp_path_factory.mktemp("ffmpeg"))
-    async with Cells(AV_CELL, size=1) as cells:
+async def codecs() -> AsyncIterator[SoundCodecs]:
+    ffmpeg = await Ffmpeg.find(None)
+    async with Cells(AV_CELL, size=1, time_limits=AV_TIME_LIMITS) as cells:
         yield SoundCodecs(cells, ffmpeg)
 
 
@@ -85,9 +86,9 @@ def listener(codecs: SoundCodecs, tmp_path: Path) -> Listener:
     return Listener(codecs, tmp_path)
 
 
-def heard(content: bytes) -> tuple[av.container.InputContainer, float]:
+def heard(content: bytes) -> tuple[InputContainer, float]:
     """The container, and how many seconds of sound decode."""
-    container = av.open(io.BytesIO(content))
+    container = av.open(io.BytesIO(content), mode="r")
     stream = container.streams.audio[0]
     return container, sum(f.samples for f in container.decode(stream)) / stream.sample_rate
 
@@ -148,7 +149,7 @@ async def test_the_wave_is_drawn_as_the_peaks_are(listener: Listener) -> None:
 
 async def test_what_a_recorder_left_without_a_duration_has_one(listener: Listener) -> None:
     content = sounds.sound("weba")
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), mode="r") as container:
         assert container.duration is None or container.duration <= 0
 
     assert (await listener.inspect(content, Format.WEBA)).duration_ms == pytest.approx(2000, abs=30)
@@ -243,7 +244,7 @@ async def test_what_plays_already_is_not_encoded_again(listener: Listener, kind:
     (made,) = await listener.develop(content, sounds.format_of(kind), AAC)
 
     def packets(of: bytes) -> list[bytes]:
-        with av.open(io.BytesIO(of)) as container:
+        with av.open(io.BytesIO(of), mode="r") as container:
             return [bytes(packet)[-64:] for packet in container.demux(audio=0) if packet.size]
 
     assert packets(made) == packets(content)

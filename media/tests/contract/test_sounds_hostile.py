@@ -20,7 +20,7 @@ from media_service.core.recipes import SoundEncoding, SoundRecipe, WaveformRecip
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.ffmpeg import Ffmpeg
-from media_service.infra.codecs.film_codecs import AV_CELL
+from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS
 from media_service.infra.codecs.sound_codecs import SoundCodecs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -37,13 +37,13 @@ Attempt = Callable[[bytes, Format], Awaitable[Inspection | MediaError]]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cells() -> AsyncIterator[Cells]:
-    async with Cells(AV_CELL, size=1, jobs_per_cell=100_000) as cells:
+    async with Cells(AV_CELL, size=1, jobs_per_cell=100_000, time_limits=AV_TIME_LIMITS) as cells:
         yield cells
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def ffmpeg(tmp_path_factory: pytest.TempPathFactory) -> Ffmpeg:
-    return await Ffmpeg.find(None, folder=tmp_path_factory.mktemp("ffmpeg"))
+async def ffmpeg() -> Ffmpeg:
+    return await Ffmpeg.find(None)
 
 
 @pytest.fixture

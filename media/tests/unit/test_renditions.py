@@ -242,6 +242,24 @@ def test_what_moves_is_kept_moving_in_full_only() -> None:
     }
 
 
+def test_only_what_plays_is_made_anew_at_another_loudness() -> None:
+    plain, normalized = (
+        {
+            rendition.name: rendition.recipe.key
+            for rendition in plan_renditions(
+                FACE,
+                format=Format.OGG,
+                options=_options(normalize_loudness=is_normalized),
+                inspection=an_inspection(width=0, height=0, duration_ms=1000, has_audio=True),
+            )
+        }
+        for is_normalized in (False, True)
+    )
+
+    assert list(plain) == ["full", "waveform", "wave", "opus"]
+    assert {name for name in plain if plain[name] != normalized[name]} == {"full", "opus"}
+
+
 def test_planned_sizes_are_those_that_will_be_made() -> None:
     for rendition in _plan(inspection=an_inspection(width=100, height=50)):
         assert (rendition.width, rendition.height) == rendition.recipe.size_of(100, 50)

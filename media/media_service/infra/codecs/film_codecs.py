@@ -28,7 +28,7 @@ AV_CELL: Final = "media_service.infra.codecs.av_cell"
 AV_TIME_LIMITS: Final[Mapping[JobKind, float]] = {
     JobKind.INSPECT: 15.0,
     JobKind.DEVELOP: 30.0,
-    JobKind.DESCRIBE: 15.0,
+    JobKind.DESCRIBE: 30.0,
 }
 
 Size = tuple[int, int]
