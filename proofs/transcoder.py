@@ -18,6 +18,7 @@ from media_service.core.codec_ports import OnProgress
 from media_service.core.media import MediaId, ProcessingStatus
 from media_service.core.processing import Processing
 from media_service.core.recipes import Recipe
+from media_service.entrypoints.worker import jobs as worker_jobs
 from media_service.entrypoints.worker.fencing import FencedJobs
 from media_service.infra.blobs.local import LocalBlobs
 from media_service.infra.codecs.film_codecs import FilmCodecs
@@ -52,6 +53,11 @@ STEPS = (
 )
 
 
+async def _rescue_nobody(*_: object) -> None:
+    """What others left when they died is for one who lives: five deaths would end it FAILED."""
+    await asyncio.Event().wait()
+
+
 class _WhileTranscoding(Counter):
     """Counts nothing before a transcode begins."""
 
@@ -64,7 +70,6 @@ class _WhileTranscoding(Counter):
 
 def _instrument(counter: _WhileTranscoding) -> None:
     transcode, develop = Processing.transcode, FilmCodecs.develop
-    finish = FencedJobs.finish_job
 
     async def transcoding(
         self: Processing, media_id: MediaId, *, revision: int
@@ -97,16 +102,23 @@ def _instrument(counter: _WhileTranscoding) -> None:
         counter.step()
         return made
 
-    async def finishing(self: FencedJobs, job: jobs.Job, *more: Any, **named: Any) -> None:
-        if job.task_name == "transcode":
-            counter.step()
-        await finish(self, job, *more, **named)
-
+    worker_jobs.rescue = _rescue_nobody  # type: ignore[attr-defined,assignment]
     Processing.transcode = functools.wraps(transcode)(transcoding)  # type: ignore[method-assign]
     FilmCodecs.develop = functools.wraps(develop)(developing)  # type: ignore[assignment,method-assign]
     counter.around(PostgresMedia, "update")
     counter.around(LocalBlobs, "put")
     counter.around(PostgresRenditions, "put")
+    _instrument_end(counter)
+
+
+def _instrument_end(counter: Counter) -> None:
+    finish = FencedJobs.finish_job
+
+    async def finishing(self: FencedJobs, job: jobs.Job, *more: Any, **named: Any) -> None:
+        if job.task_name == "transcode":
+            counter.step()
+        await finish(self, job, *more, **named)
+
     FencedJobs.finish_job = functools.wraps(finish)(finishing)  # type: ignore[method-assign]
 
 
