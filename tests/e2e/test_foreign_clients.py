@@ -147,6 +147,13 @@ def test_processing_is_queued(told: dict[str, Any]) -> None:
     assert told["ProcessMedia"]["status"] == "PENDING"
 
 
+def test_a_medium_is_watched_until_it_is_done(told: dict[str, Any]) -> None:
+    watched = told["WatchMedia"]
+
+    assert watched["media_id"] == told["UploadMedia"]["media_id"]
+    assert (watched["status"], watched["progress_percent"]) == ("COMPLETED", 100)
+
+
 def test_a_signed_url_is_of_the_rendition(told: dict[str, Any]) -> None:
     assert f"/media/{told['UploadMedia']['media_id']}/320?" in told["GetSignedUrl"]["url"]
     assert told["GetSignedUrl"]["expires_at"]

@@ -11,8 +11,9 @@ pytestmark = [pytest.mark.needs_postgres, pytest.mark.asyncio(loop_scope="module
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob: data: http://127.0.0.1:8083; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+    "img-src 'self' blob: data: http://127.0.0.1:8083; "
+    "media-src blob: http://127.0.0.1:8083; connect-src 'self' http://127.0.0.1:8083; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 

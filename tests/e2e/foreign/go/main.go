@@ -1,4 +1,4 @@
-// A caller in Go: makes all eight calls with code generated from the contract, and prints what
+// A caller in Go: makes all nine calls with code generated from the contract, and prints what
 // came of them as JSON.
 //
 //	client ADDRESS PICTURE TOKEN
@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"time"
@@ -111,6 +112,8 @@ func callAll(ctx context.Context, client mediapb.MediaServiceClient, data []byte
 		MediaIds: []string{second, "nonsense", first},
 	})
 	answers.add("BatchGetMedia", batch, err)
+	watched, err := watchUntilDone(ctx, client, first)
+	answers.add("WatchMedia", watched, err)
 	deleted, err := client.DeleteMedia(ctx, &mediapb.DeleteMediaRequest{
 		MediaId: second, UserId: user,
 	})
@@ -121,6 +124,26 @@ func callAll(ctx context.Context, client mediapb.MediaServiceClient, data []byte
 	answers.add("BatchDeleteMedia", outcome, err)
 	_, err = client.GetMedia(ctx, &mediapb.GetMediaRequest{MediaId: second})
 	answers["refused"] = refused(err)
+}
+
+func watchUntilDone(
+	ctx context.Context, client mediapb.MediaServiceClient, id string,
+) (*mediapb.MediaResponse, error) {
+	stream, err := client.WatchMedia(ctx, &mediapb.WatchMediaRequest{MediaId: id})
+	if err != nil {
+		return nil, err
+	}
+	var last *mediapb.MediaResponse
+	for {
+		next, err := stream.Recv()
+		if err == io.EOF {
+			return last, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		last = next
+	}
 }
 
 func uploadStream(

@@ -1,4 +1,4 @@
-// A caller in JavaScript: loads the contract at run time, makes all eight calls, and prints what
+// A caller in JavaScript: loads the contract at run time, makes all nine calls, and prints what
 // came of them as JSON.
 //
 //   node client.js ADDRESS PROTO_FOLDER PICTURE TOKEN
@@ -55,6 +55,16 @@ function uploadStream(about, data) {
   });
 }
 
+function watchUntilDone(request) {
+  return new Promise((resolve, reject) => {
+    let last;
+    const stream = client.WatchMedia(request, metadata(), within(60));
+    stream.on("data", (answer) => (last = answer));
+    stream.on("end", () => resolve(last));
+    stream.on("error", reject);
+  });
+}
+
 async function refused(calling) {
   try {
     await calling;
@@ -91,6 +101,7 @@ async function main() {
     rendition: "320",
   });
   told.BatchGetMedia = await call("BatchGetMedia", { media_ids: [second, "nonsense", first] });
+  told.WatchMedia = await watchUntilDone({ media_id: first });
   told.DeleteMedia = await call("DeleteMedia", { media_id: second, user_id });
   told.BatchDeleteMedia = await call("BatchDeleteMedia", {
     media_ids: [first, "nonsense"],
