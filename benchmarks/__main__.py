@@ -17,6 +17,7 @@ from benchmarks import (
     s3_uploads,
     scale,
     shares,
+    transcodes,
     uploads,
     user_uploads,
     workers,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "user_uploads": user_uploads.measure,
     "films": films.measure,
     "shares": shares.measure,
+    "transcodes": transcodes.measure,
 }
 LONG: dict[str, Callable[[Path], list[Row]]] = {
     "workers": workers.measure,
