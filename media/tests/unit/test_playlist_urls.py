@@ -39,3 +39,17 @@ def test_lines_may_end_in_either_way() -> None:
 def test_what_is_no_playlist_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no playlist"):
         with_urls(text, _url)
+
+
+def test_each_name_is_signed_once_however_many_segments_it_holds() -> None:
+    asked: list[str] = []
+    segments = "#EXTINF:2,\n#EXT-X-BYTERANGE:9@8\nhls-360-segments\n" * 1000
+
+    def url(name: str) -> str:
+        asked.append(name)
+        return f"{name}?v=1"
+
+    told = with_urls(f'#EXTM3U\n#EXT-X-MAP:URI="hls-360-segments"\n{segments}', url)
+
+    assert told.count("hls-360-segments?v=1") == 1001
+    assert asked == ["hls-360-segments"]
