@@ -180,7 +180,16 @@ class Watching:
             self._is_due.set()
 
     async def _read(self, ids: list[MediaId]) -> None:
-        found, now = await self._database.latest.media.find(ids), self._clock()
+        try:
+            found, now = await self._database.latest.media.find(ids), self._clock()
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            logger.exception("watched media could not be read")
+            # One row that can't be understood must not keep the others from being told.
+            for media_id in ids if len(ids) > 1 else ():
+                await self._read([media_id])
+            return
         for media_id in ids:
             if watched := self._watched.get(media_id):
                 media = found.get(media_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -258,3 +258,29 @@ async def test_an_outage_of_the_database_is_sat_out(fake: FakeService) -> None:
 
     await watcher.end()
     assert watcher.told[-1].status is COMPLETED
+
+
+async def test_a_row_nobody_understands_keeps_nobody_else_from_being_told(
+    fake: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, media = await _stored(fake), await _stored(fake)
+    watchers = [Watcher(fake, each.id) for each in (odd, media)]
+    for watcher in watchers:
+        await watcher.until_told(1)
+    rows = type(fake.database.latest.media)
+    find = rows.find
+
+    async def understood(self: Any, ids: Sequence[MediaId]) -> dict[MediaId, Media]:
+        if odd.id in ids:
+            raise ValueError("a recipe of a later release")
+        return await find(self, ids)
+
+    monkeypatch.setattr(rows, "find", understood)
+    for each in (odd, media):
+        await _change(fake, each.advanced(COMPLETED, NOON))
+
+    await watchers[1].end()
+    assert watchers[1].told[-1].status is COMPLETED
+    monkeypatch.undo()
+    await _change(fake, odd.advanced(COMPLETED, NOON))
+    await watchers[0].end()
