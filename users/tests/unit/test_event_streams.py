@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.types import Message
 from user_service.errors import MediaNotFound, TooManyListeners
 from user_service.http_api import events
 from user_service.http_api.events import EventStreams
@@ -51,28 +53,73 @@ async def test_a_service_that_stops_ends_its_streams() -> None:
     assert watching.is_over
 
 
+class Listener:
+    """Who is sent a stream, until they leave."""
+
+    def __init__(self, answer: Response) -> None:
+        self._is_told = asyncio.Event()
+        scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+        self._sending = asyncio.ensure_future(answer(scope, self._receive, self._send))
+
+    async def _receive(self) -> Message:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            self._is_told.set()
+
+    async def until_told(self) -> None:
+        async with asyncio.timeout(1):
+            await self._is_told.wait()
+
+    async def leave(self) -> None:
+        self._sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self._sending
+
+
 async def test_whoever_leaves_is_not_watched_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "STREAMS_OF_ONE", 1)
     watching, streams = Watching(), EventStreams(is_draining=lambda: False)
-    answer = await streams.answer(watching.views(), user=ADA)
-    content = aiter(answer.body_iterator)
-    await anext(content)
+    listener = Listener(await streams.answer(watching.views(), user=ADA))
+    await listener.until_told()
     with pytest.raises(TooManyListeners):
         await streams.answer(Watching().views(), user=ADA)
     await streams.answer(Watching().views(), user=BOB)
-    waiting = asyncio.ensure_future(anext(content))
     await asyncio.sleep(0.05)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await listener.leave()
     assert watching.is_over
     await streams.answer(Watching().views(), user=ADA)
 
 
-async def test_what_fails_at_once_is_no_stream() -> None:
-    async def nothing() -> AsyncIterator[Told]:
-        raise MediaNotFound
+async def test_those_who_ask_at_once_are_counted_before_they_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "STREAMS_OF_ONE", 2)
+    streams = EventStreams(is_draining=lambda: False)
+
+    async def slow() -> AsyncIterator[Told]:
+        await asyncio.sleep(0.01)
         yield Told()
 
-    with pytest.raises(MediaNotFound):
-        await EventStreams(is_draining=lambda: False).answer(nothing(), user=ADA)
+    answers = [streams.answer(slow(), user=ADA) for _ in range(5)]
+    outcomes = await asyncio.gather(*answers, return_exceptions=True)
+
+    assert [isinstance(outcome, TooManyListeners) for outcome in outcomes] == [
+        *(False, False),
+        *(True, True, True),
+    ]
+
+
+async def test_what_failed_at_once_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "STREAMS_OF_ONE", 1)
+    streams = EventStreams(is_draining=lambda: False)
+    for _ in range(2):
+        with pytest.raises(MediaNotFound):
+            await streams.answer(_nothing(), user=ADA)
+
+
+async def _nothing() -> AsyncIterator[Told]:
+    raise MediaNotFound
+    yield Told()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import orjson
 from prometheus_client import Gauge
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from user_service.errors import TooManyListeners, UserError
 from user_service.records import UserId
@@ -35,29 +36,29 @@ class EventStreams:
         self._open: Counter[UserId] = Counter()
 
     async def answer(self, views: AsyncIterator[BaseModel], *, user: UserId) -> StreamingResponse:
-        """A stream of these views. What fails before the first is raised as for any request."""
-        self._check(user)
-        first = await anext(views)
-        content = self._events(first, views, user)
-        return StreamingResponse(content, media_type="text/event-stream")
+        """A stream of these views. What fails before the first is raised as for any request.
 
-    def _check(self, user: UserId) -> None:
-        if self._open[user] >= STREAMS_OF_ONE or self._open.total() >= STREAMS_AT_ONCE:
-            raise TooManyListeners
+        Its place is taken before the first view is waited for, and free again when it was sent.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self._counted(user))
+            first = await anext(views)
+            return _Stream(self._events(first, views), place=stack.pop_all())
 
     async def _events(
-        self, first: BaseModel, views: AsyncIterator[BaseModel], user: UserId
+        self, first: BaseModel, views: AsyncIterator[BaseModel]
     ) -> AsyncIterator[bytes]:
-        with self._counted(user):
-            yield _event(first)
-            try:
-                async for view in _paused(views, self._is_draining):
-                    yield b":\n\n" if view is None else _event(view)
-            except UserError as error:
-                yield _refusal(error)
+        yield _event(first)
+        try:
+            async for view in _paused(views, self._is_draining):
+                yield b":\n\n" if view is None else _event(view)
+        except UserError as error:
+            yield _refusal(error)
 
     @contextmanager
     def _counted(self, user: UserId) -> Iterator[None]:
+        if self._open[user] >= STREAMS_OF_ONE or self._open.total() >= STREAMS_AT_ONCE:
+            raise TooManyListeners
         self._open[user] += 1
         _OPEN.inc()
         try:
@@ -66,6 +67,19 @@ class EventStreams:
             _OPEN.dec()
             self._open[user] -= 1
             self._open += Counter()  # forgets whoever has none
+
+
+class _Stream(StreamingResponse):
+    """A stream that leaves its place when it was sent, or could not be."""
+
+    def __init__(self, content: AsyncIterator[bytes], *, place: ExitStack) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._place:
+            await super().__call__(scope, receive, send)
 
 
 async def _paused(
