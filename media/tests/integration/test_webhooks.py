@@ -29,6 +29,7 @@ from media_service.entrypoints.worker import notifying as worker
 from media_service.entrypoints.worker.notifying import notify
 from media_service.infra.postgres.changes import PostgresChanges
 from media_service.infra.postgres.database import PostgresDatabase, open_database
+from media_service.infra.postgres.webhooks import PostgresOutbox
 from media_service.infra.webhooks.receivers import open_http_receivers
 
 pytestmark = pytest.mark.needs_postgres
@@ -301,6 +302,31 @@ async def test_what_is_down_for_a_while_is_told_when_it_is_up(
         [received] = await receiver.until(1)
 
     assert received.event["data"]["media_id"] == media.id
+
+
+class Explained:
+    """Asks how a statement would be run, instead of running it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.plan = ""
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        rows = await self._connection.fetch(f"explain {query}", *args)
+        self.plan = "\n".join(row[0] for row in rows)
+        return []
+
+
+async def test_what_is_put_off_is_not_read_to_find_what_is_due(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("set enable_seqscan = off; set enable_bitmapscan = off")
+    explained: Any = Explained(connection)
+
+    await PostgresOutbox(explained).take("http://a", limit=8, lease=timedelta(seconds=20))
+
+    bounds = re.findall(r"Index Cond: (.*)", explained.plan)
+    assert any("due_at <=" in bound for bound in bounds)
+    await connection.close()
 
 
 async def test_redirects_are_not_followed(bench: Bench, receiver: Receiver) -> None:

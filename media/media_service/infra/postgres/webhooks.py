@@ -28,13 +28,17 @@ class PostgresOutbox:
         self._executor = executor
 
     async def take(self, url: str, *, limit: int, lease: timedelta) -> list[Delivery]:
-        """What is due for this receiver, for the time of the lease nobody else's."""
+        """What is due for this receiver, for the time of the lease nobody else's.
+
+        The statement's time bounds what the index is searched for; the clock's, which moves, would
+        have all read that is put off.
+        """
         with translated():
             rows = await self._executor.fetch(
                 f"""
                 with due as (
                     select number from webhook_deliveries delivery
-                    where url = $1 and failed_at is null and due_at <= clock_timestamp()
+                    where url = $1 and failed_at is null and due_at <= statement_timestamp()
                         and not exists (
                             select from webhook_deliveries earlier
                             where earlier.media_id = delivery.media_id
