@@ -59,8 +59,13 @@ _SOUND_OF: Mapping[Format, Format] = {
 
 
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_BLANKS = re.compile(
+    rb"(?:\s|\xef\xbb\xbf|\xc2[\x85\xa0]|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81\xa0|\xe3\x80\x80)*"
+)
+"""What is not seen before the first word: spaces of any script, marks of encoding and direction."""
+_MOST_BLANKS: Final = 1024
 _FOR_PROGRAMS = re.compile(
-    rb"""(?:\xef\xbb\xbf)?\s*(?:
+    rb"""(?:
         <\s*[a-z!?/%]                                   # HTML, XML, SVG, PHP, ASP
         | \#! | @echo\ off | %! | \{\\rtf               # scripts, PostScript, RTF
         | \#extm3u | \[playlist\] | ffconcat\ version    # playlists
@@ -174,7 +179,11 @@ def _sniff_zip(head: bytes) -> Format:
 
 def _is_text(head: bytes) -> bool:
     """UTF-8 that is for people; what is cut off at the end may be half a character."""
-    if not is_plain(head) or _FOR_PROGRAMS.match(head) or b"%PDF-" in head[:_PDF_BYTES]:
+    blanks = _BLANKS.match(head)
+    begins = blanks.end() if blanks else 0
+    if not is_plain(head) or begins > _MOST_BLANKS or b"%PDF-" in head[:_PDF_BYTES]:
+        return False
+    if _FOR_PROGRAMS.match(head, begins):
         return False
     try:
         head.decode()
