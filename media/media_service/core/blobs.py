@@ -12,7 +12,7 @@ from typing import NewType
 
 from media_service.core.formats import Format
 from media_service.core.media import Media, Sha256
-from media_service.core.recipes import Recipe, VerbatimRecipe
+from media_service.core.recipes import TRANSFORMED, Recipe, VerbatimRecipe
 from media_service.core.renditions import Inspection, Rendition
 
 
@@ -163,6 +163,12 @@ def source_of(key: str) -> Sha256:
     if parsed is None:
         raise ValueError(f"not a key of blobs: {key!r}")
     return parsed[0]
+
+
+def may_have_gone(key: str) -> bool:
+    """Whether it is no damage if nothing lies there: transformations go for newer ones."""
+    parsed = parse_key(key)
+    return parsed is not None and parsed[1].startswith(TRANSFORMED)
 
 
 def key_named(name: str) -> str | None:

@@ -190,6 +190,20 @@ async def test_what_was_never_put_is_missing(storage: Storage) -> None:
     await assert_damaged(storage, Stored(original_key(sha256_of(content)), content))
 
 
+async def test_only_what_should_be_there_is_missed_aloud(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    content, told = some_bytes(10), []
+    for recipe in ("transformed-fit-1x1-q85-jpeg-1", "fit-1x1-q85-jpeg-1"):
+        key = rendition_key(sha256_of(b"source"), recipe, checksum=sha256_of(content))
+        await assert_damaged(storage, Stored(key, content))
+        told.append([r.message for r in caplog.records if "damaged blob" in r.message])
+        caplog.clear()
+
+    assert told[0] == []
+    assert all(recipe in message for message in told[1])
+
+
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_rendition_made_anew_replaces_the_old_one(storage: Storage, size: int) -> None:
     key = rendition_key(sha256_of(b"source"), "fit-1x1-q85-jpeg-1", checksum=sha256_of(b"x"))

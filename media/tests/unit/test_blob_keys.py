@@ -11,6 +11,7 @@ from media_service.core.blobs import (
     is_of_deletion,
     key_named,
     labelled_at,
+    may_have_gone,
     new_label,
     original_key,
     parse_key,
@@ -31,6 +32,19 @@ def test_keys_can_be_told_again() -> None:
     assert parse_key(a_blob().key) == (a_blob().sha256, "")
     rendition = a_stored_rendition()
     assert parse_key(rendition.key) == (rendition.source, rendition.recipe_key)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (rendition_key(SHA, "transformed-fit-1", checksum=SHA), True),
+        (rendition_key(SHA, "fit-1", checksum=SHA), False),
+        (original_key(SHA), False),
+        ("transformed-fit-1", False),
+    ],
+)
+def test_only_transformations_may_have_gone(key: str, expected: bool) -> None:
+    assert may_have_gone(key) is expected
 
 
 def test_keys_of_renditions_without_a_checksum_are_still_ours() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prometheus_client import Counter
 
+from media_service.core.blobs import may_have_gone
 from media_service.core.errors import MediaDamaged
 from media_service.core.media import Sha256
 from media_service.infra.blobs.disk import Disk
@@ -139,7 +140,7 @@ def _open(path: Path, wanted: Wanted) -> int:
     except FileNotFoundError as error:
         # Without the root of the tree the disk is not there at all, and the blob not damaged.
         if path.parents[2].is_dir():
-            raise _damaged(wanted, "it is missing") from error
+            raise _missing(wanted) from error
         raise
     found = os.fstat(descriptor).st_size
     if found != wanted.size_bytes:
@@ -150,6 +151,11 @@ def _open(path: Path, wanted: Wanted) -> int:
 
 def _forget_pages(descriptor: int) -> None:
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _missing(wanted: Wanted) -> MediaDamaged:
+    """The error to raise; what another process let go meanwhile is nothing to worry about."""
+    return MediaDamaged() if may_have_gone(wanted.key) else _damaged(wanted, "it is missing")
 
 
 def _damaged(wanted: Wanted, why: str) -> MediaDamaged:

@@ -64,6 +64,7 @@ from media_service.infra.blobs.s3_reading import (
     damaged,
     download,
     hash_object,
+    missing,
     read_whole,
 )
 from media_service.infra.blobs.s3_records import Sizes
@@ -192,7 +193,7 @@ class S3Blobs:
         if self._seen.get(key, 0.0) > self._clock():
             return
         if await self._bucket.head(key) is None:
-            raise damaged(Wanted(key, 0, Sha256("")), "it is missing")
+            raise missing(Wanted(key, 0, Sha256("")))
         if len(self._seen) >= _MOST_SEEN:
             self._seen.clear()
         self._seen[key] = self._clock() + _SEEN_SECONDS

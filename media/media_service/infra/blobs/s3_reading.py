@@ -16,6 +16,7 @@ from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from media_service.core.blobs import may_have_gone
 from media_service.core.errors import MediaDamaged, StorageUnavailable
 from media_service.core.media import Sha256
 from media_service.core.ports import StagedFile
@@ -242,7 +243,7 @@ class Pieces:
         found = await self._bucket.head(wanted.key)
         if found is None:
             await self._confirm_missing(wanted)
-            raise damaged(wanted, "it is missing")
+            raise missing(wanted)
         if found.size_bytes != wanted.size_bytes:
             raise damaged(wanted, f"it has {found.size_bytes} bytes")
         record = found.record
@@ -283,6 +284,11 @@ class Pieces:
         return record
 
 
+def missing(wanted: Wanted) -> MediaDamaged:
+    """The error to raise; what another process let go meanwhile is nothing to worry about."""
+    return MediaDamaged() if may_have_gone(wanted.key) else damaged(wanted, "it is missing")
+
+
 def damaged(wanted: Wanted, why: str) -> MediaDamaged:
     """The error to raise, logged with its reason."""
     logger.error("damaged blob %s: %s", wanted.key, why)
@@ -294,7 +300,7 @@ async def _unless_missing(wanted: Wanted, call: Awaitable[T]) -> T:
     try:
         return await call
     except Absent as error:
-        raise damaged(wanted, "it is missing") from error
+        raise missing(wanted) from error
     except Refused as error:
         if error.status == 416:
             raise damaged(wanted, "it is shorter") from error
