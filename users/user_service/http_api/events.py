@@ -21,7 +21,8 @@ from user_service.errors import TooManyListeners, UserError
 from user_service.records import UserId
 
 STREAMS_OF_ONE = 16
-STREAMS_AT_ONCE = 1024
+STREAMS_AT_ONCE = 768
+"""Fewer than the media service lets one connection watch: whoever is let in is told."""
 _LOOK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
 _LONGEST_SECONDS = 600.0
