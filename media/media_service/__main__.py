@@ -23,7 +23,9 @@ _PURPOSES = [purpose.name for purpose in Purpose]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(package_name="mediad")
 def main() -> None:
-    """Take in users' pictures, check them, make every size, serve them, delete them for good.
+    """Take in users' media, check them, make all that shows and plays them, serve it, delete it.
+
+    Pictures, films, sounds, documents: `/capabilities` of a running service lists them.
 
     \b
     Start here:
@@ -114,32 +116,39 @@ def doctor() -> None:
 @click.option(
     "--purpose",
     type=click.Choice(_PURPOSES),
-    default="PROFILE_PICTURE",
-    show_default=True,
-    help="What the files are for; limits and sizes hang on it.",
+    help="What the files are for; limits and sizes hang on it. By default a picture is a "
+    "PROFILE_PICTURE, film and sound a POST_ATTACHMENT, a document a MESSAGE_ATTACHMENT.",
 )
+@click.option("--wait", is_flag=True, help="Until all is made; print what there is then.")
 @click.option("--user-id", default="demo", show_default=True, help="Who will own them.")
 @click.option("--address", help="Where the service listens; by default as set here.")
 @click.option("--token", envvar="MEDIAD_TOKEN", default="", help="A service token, if it asks.")
 def upload(
-    files: tuple[Path, ...], purpose: str, user_id: str, address: str | None, token: str
+    files: tuple[Path, ...],
+    *,
+    purpose: str | None,
+    wait: bool,
+    user_id: str,
+    address: str | None,
+    token: str,
 ) -> None:
     """Upload FILES to a running service and print what it answered, as JSON.
 
     \b
     Examples:
       mediad upload photo.jpg
+      mediad upload --wait clip.mov
       mediad upload --purpose POST_ATTACHMENT --user-id 42 *.png
 
-    Progress goes to stderr, answers to stdout. Ends with status 1 if any file was refused; the
-    others are uploaded all the same.
+    Progress goes to stderr, answers to stdout. Ends with status 1 if any file was refused or,
+    with --wait, could not be made; the others are uploaded all the same.
     """
     from media_service.commands import upload as upload_command
 
     target = upload_command.target(
-        settings_given(), address=address, token=token, user_id=user_id, purpose=purpose
+        settings_given(), address=address, token=token, user_id=user_id, purpose=purpose or ""
     )
-    if not run(upload_command.upload(target, files)):
+    if not run(upload_command.upload(target, files, is_waiting=wait)):
         sys.exit(1)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from fakes.films import phone_film
 from media_proto import media_service_pb2 as pb
 from PIL import Image
 
@@ -191,6 +192,18 @@ async def test_reflection_makes_grpcurl_work(mediad: Mediad, photo: bytes) -> No
 
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["blurhash"]
+
+
+async def test_the_upload_command_waits_until_a_film_plays(mediad: Mediad, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mov"
+    clip.write_bytes(phone_film())
+
+    ran = mediad.command("upload", "--wait", str(clip))
+
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert (told["status"], told["purpose"]) == ("COMPLETED", "POST_ATTACHMENT")
+    assert {"full", "hls"} <= {rendition["name"] for rendition in told["renditions"]}
 
 
 async def test_the_upload_command_prints_what_the_service_answered(mediad: Mediad) -> None:

@@ -28,6 +28,7 @@ from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.documents import DOCUMENT_CELL, DocumentCodecs
 from media_service.infra.codecs.film_codecs import AV_CELL, FilmCodecs
 from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.sound_codecs import SoundCodecs
 from media_service.infra.postgres.database import open_database
 from media_service.policies_file import read_policies
 from media_service.tracing import check_collector
@@ -193,7 +194,8 @@ async def _decoders(_settings: Settings) -> str:
         Cells(AV_CELL, size=1) as av_cells,
         Cells(DOCUMENT_CELL, size=1) as papers,
     ):
-        kinds = (ImageCodecs(cells), FilmCodecs(av_cells), DocumentCodecs(papers))
+        films, sounds = FilmCodecs(av_cells), SoundCodecs(av_cells, None)
+        kinds = (ImageCodecs(cells), films, sounds, DocumentCodecs(papers))
         formats = {format for codecs in kinds for format in codecs.formats()}
         names = sorted(format.name for format in formats)
         return f"{', '.join(names)}; cells confined by {', '.join(cells.sandbox())}"

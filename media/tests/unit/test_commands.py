@@ -9,13 +9,19 @@ from pathlib import Path
 import click
 import pytest
 from media_service.__main__ import main
-from media_service.commands.doctor import Doubt, _cache, _fallback
+from media_service.commands.doctor import Doubt, _cache, _decoders, _fallback
 from media_service.commands.fsck import _table
 from media_service.config import read_settings
 from media_service.core.auditing import AuditReport
 from media_service.core.audits import Difference
 from media_service.core.errors import StorageUnavailable
-from media_service.entrypoints.grpc_api.uploader import UploadRefused, UploadTarget, upload_file
+from media_service.core.formats import Format
+from media_service.entrypoints.grpc_api.uploader import (
+    UploadRefused,
+    UploadTarget,
+    purpose_of,
+    upload_file,
+)
 
 
 def lessons(command: click.Command, name: str) -> Iterator[str]:
@@ -51,6 +57,26 @@ async def test_an_upload_to_nobody_says_what_to_do(tmp_path: Path) -> None:
 
     with pytest.raises(UploadRefused, match="nobody: start `mediad serve`, or say --address"):
         await upload_file(target, tmp_path / "photo.jpg", on_progress=lambda _count: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "purpose"),
+    [
+        ("photo.jpg", "PROFILE_PICTURE"),
+        ("photo", "PROFILE_PICTURE"),
+        ("IMG_0042.MOV", "POST_ATTACHMENT"),
+        ("voice.mp3", "POST_ATTACHMENT"),
+        ("letter.pdf", "MESSAGE_ATTACHMENT"),
+    ],
+)
+def test_a_file_is_uploaded_for_what_suits_its_name(name: str, purpose: str) -> None:
+    assert purpose_of(name) == purpose
+
+
+async def test_the_doctor_names_every_format_that_is_taken(tmp_path: Path) -> None:
+    told = (await _decoders(read_settings(data_dir=tmp_path))).partition(";")[0]
+
+    assert {format.name for format in Format} - {"HEIC"} <= set(told.split(", "))
 
 
 async def test_the_doctor_looks_at_the_other_store(tmp_path: Path) -> None:

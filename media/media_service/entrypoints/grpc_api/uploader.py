@@ -1,4 +1,4 @@
-"""The caller behind `mediad upload`: streams files to a media service and shows its answers."""
+"""The caller behind `mediad upload`: streams files to a media service, and follows their making."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from media_proto import media_service_pb2_grpc as pb_grpc
 
 _CHUNK_BYTES = 512 * 1024
 _TIMEOUT_SECONDS = 60
+_SLOWEST_BYTES_A_SECOND = 512 * 1024
+_WATCH_SECONDS = 6 * 3600
 
 
 class UploadRefused(Exception):
@@ -31,6 +33,19 @@ class UploadTarget:
     token: str
     user_id: str
     purpose: str
+    """Empty: what suits a file's name."""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries beside its message."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+
+def purpose_of(filename: str) -> str:
+    """The purpose that most likely takes a file of this name."""
+    kind = (mimetypes.guess_type(filename)[0] or "image/").split("/")[0]
+    of = {"image": "PROFILE_PICTURE", "video": "POST_ATTACHMENT", "audio": "POST_ATTACHMENT"}
+    return of.get(kind, "MESSAGE_ATTACHMENT")
 
 
 async def upload_file(
@@ -42,14 +57,39 @@ async def upload_file(
     """
     async with grpc.aio.insecure_channel(target.address) as channel:
         stub = pb_grpc.MediaServiceStub(channel)
-        metadata = (("authorization", f"Bearer {target.token}"),) if target.token else ()
         try:
             answer = await stub.UploadMediaStream(
-                _chunks(target, path, on_progress), metadata=metadata, timeout=_TIMEOUT_SECONDS
+                _chunks(target, path, on_progress),
+                metadata=target.metadata,
+                timeout=_seconds_for(path),
             )
         except grpc.aio.AioRpcError as error:
             raise UploadRefused(_sentence(error, target.address)) from error
     return MessageToDict(answer, preserving_proto_field_name=True)
+
+
+async def follow(
+    target: UploadTarget, media_id: str, *, on_percent: Callable[[int], None]
+) -> dict[str, Any]:
+    """Wait until a medium's work is done or has failed; what it is then, as JSON values.
+
+    `on_percent` is told each change. Raises UploadRefused if its end can't be learned.
+    """
+    answer = pb.MediaResponse()
+    async with grpc.aio.insecure_channel(target.address) as channel:
+        request = pb.WatchMediaRequest(media_id=media_id)
+        try:
+            async for answer in pb_grpc.MediaServiceStub(channel).WatchMedia(
+                request, metadata=target.metadata, timeout=_WATCH_SECONDS
+            ):
+                on_percent(answer.progress_percent)
+        except grpc.aio.AioRpcError as error:
+            raise UploadRefused(_sentence(error, target.address)) from error
+    return MessageToDict(answer, preserving_proto_field_name=True)
+
+
+def _seconds_for(path: Path) -> int:
+    return _TIMEOUT_SECONDS + path.stat().st_size // _SLOWEST_BYTES_A_SECOND
 
 
 async def _chunks(
@@ -68,7 +108,7 @@ def _metadata(target: UploadTarget, path: Path) -> pb.UploadMetadata:
         filename=path.name,
         content_type=mimetypes.guess_type(path.name)[0] or "",
         user_id=target.user_id,
-        purpose=pb.MediaPurpose.Value(target.purpose),
+        purpose=pb.MediaPurpose.Value(target.purpose or purpose_of(path.name)),
         expected_size_bytes=path.stat().st_size or None,
     )
 
