@@ -54,7 +54,7 @@ def is_played(view: Locator, tag: str) -> dict[str, Any]:
     script = """async (element) => {
       const player = element.tagName === "FIGURE" ? element.querySelector("TAG") : element;
       player.muted = true;
-      await player.play();
+      player.play().catch(() => {}); // a stream that takes the file's place begins anew
       await new Promise((resolve, reject) => {
         setTimeout(() => reject(new Error(`stuck at ${player.currentTime}`)), 15000);
         player.addEventListener("timeupdate", () => player.currentTime > 0.2 && resolve());

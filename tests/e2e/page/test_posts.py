@@ -223,13 +223,29 @@ def test_a_film_streams(ada: Visitor, composer: Composer) -> None:
     post = composer.post("A stream.")
 
     film = post.locator("figure")
-    expect(film.locator("video")).to_have_attribute("src", re.compile("^blob:"), timeout=WAIT_MS)
+    video = film.locator("video")
+    expect(video).to_have_attribute("data-plays", "stream", timeout=WAIT_MS)
+    expect(video).to_have_js_property("networkState", 1)  # idle: nothing spins over the poster
     assert not [r for r in ada.requests if "/hls" in r.url and "/page/" not in r.url]
     told = is_played(film, "video")
     assert told["currentSrc"].startswith("blob:"), "hls.js feeds it"
     assert told["videoWidth"] < told["videoHeight"]
     asked = [r.url for r in ada.requests if "/page/" not in r.url]
     assert [url for url in asked if "hls-" in url and "segments" in url]
+
+
+def test_a_film_whose_stream_is_away_plays_from_its_file(ada: Visitor, composer: Composer) -> None:
+    composer.attach(movie("stream.MOV"))
+    view = composer.expect_stored("stream.MOV")
+    expect(view).to_have_attribute("data-status", "completed", timeout=MADE_MS)
+    film = composer.post("No stream.").locator("figure")
+    expect(film.locator("video")).to_have_attribute("data-plays", "stream", timeout=WAIT_MS)
+    ada.page.route("**/hls?*", lambda route: route.fulfill(status=404))
+
+    told = is_played(film, "video")
+
+    assert "/full?" in told["currentSrc"]
+    ada.was_refused(404)
 
 
 def test_a_sound_plays_along_its_wave(ada: Visitor, composer: Composer) -> None:

@@ -1,5 +1,5 @@
 // A film: its poster first, then the file that plays everywhere, then the stream that adapts.
-import { streamInto } from "./stream.js";
+import { playerOf } from "./stream.js";
 
 const named = (renditions, name) => renditions.find((rendition) => rendition.name === name)?.url;
 
@@ -12,9 +12,7 @@ export class Film {
     this.video = document.createElement("video");
     Object.assign(this.video, { controls: true, playsInline: true, preload: "none", hidden: true });
     this.video.setAttribute("aria-label", name);
-    this.video.addEventListener("play", () => {
-      this.isStarted = true;
-    });
+    this.video.addEventListener("play", () => this.start(), { once: true });
     frame.append(this.poster, this.video);
   }
 
@@ -42,13 +40,17 @@ export class Film {
   }
 
   // What is being watched goes on as it is: the stream is for whoever starts after it was made.
+  // Until then the file stays where it is, or the browser would show that it waits for something.
   async stream(url) {
-    if (!url || this.isStarted || this.streaming) return;
+    if (!url || !this.file || this.isStarted || this.streaming) return;
     this.streaming = url;
-    const onTrouble = () => this.fallBack();
-    this.leave = await streamInto(this.video, url, { onTrouble, mayBegin: () => !this.isStarted });
-    this.video.hidden = false;
-    this.poster.hidden = true;
+    this.player = await playerOf(url);
+    if (this.player) this.video.dataset.plays = "stream";
+  }
+
+  start() {
+    this.isStarted = true;
+    this.leave = this.player?.(this.video, { onTrouble: () => this.fallBack() });
   }
 
   fallBack() {

@@ -5,27 +5,34 @@ const HLS = "application/vnd.apple.mpegurl";
 
 const load = () => import("./hls/hls.light.min.mjs").then((module) => module.default);
 
-/** Have a video play a stream; resolves to a function that takes it out, or null. */
-export async function streamInto(video, url, { onTrouble, mayBegin }) {
+/** What has a video play a stream, and returns a function that takes it out; null if nothing can. */
+export async function playerOf(url) {
   const Hls = await load().catch(() => null);
-  if (!mayBegin()) return null;
-  if (Hls?.isSupported()) return feed(new Hls(OPTIONS), Hls.Events.ERROR, { video, url, onTrouble });
-  if (video.canPlayType(HLS)) video.src = url;
-  return null;
+  if (Hls?.isSupported()) {
+    return (video, { onTrouble }) =>
+      feed(new Hls(OPTIONS), Hls.Events.ERROR, { video, url, onTrouble });
+  }
+  return document.createElement("video").canPlayType(HLS) ? (video) => playItself(video, url) : null;
 }
+
+function playItself(video, url) {
+  video.src = url;
+  play(video);
+  return () => {};
+}
+
+// To give a video another source stops it.
+const play = (video) => video.play().catch(() => {}); // whoever wants to sees the button
 
 // No worker: there is nothing to repack in fragmented MP4, and the page's policy allows none.
 const OPTIONS = { enableWorker: false, capLevelToPlayerSize: true, maxBufferLength: 20 };
 
 function feed(hls, failure, { video, url, onTrouble }) {
-  const begin = () => hls.loadSource(url);
   hls.attachMedia(video);
-  video.addEventListener("play", begin, { once: true });
+  hls.loadSource(url);
   hls.on(failure, (_, { fatal }) => {
     if (fatal) onTrouble();
   });
-  return () => {
-    video.removeEventListener("play", begin);
-    hls.destroy();
-  };
+  play(video);
+  return () => hls.destroy();
 }
