@@ -274,7 +274,7 @@ class TooManyUploads(Limited):
 
 
 class QueueFull(Limited):
-    """Too many pictures are waiting to be worked on; try again later."""
+    """Too many media are waiting to be worked on; try again later."""
 
 
 class TooManyWatchers(Limited):
@@ -290,7 +290,7 @@ class StorageUnavailable(Unavailable):
 
 
 class DecoderUnavailable(Unavailable):
-    """Too many pictures are waiting to be decoded; try again in a moment."""
+    """The decoders are busy or away; try again in a moment."""
 
 
 class ServiceStopping(Unavailable):

@@ -86,7 +86,7 @@ def broken_picture(*, format: Format = Format.JPEG) -> bytes:
 
 
 class ScriptedCodecs:
-    """Keeps `core.ports.Codecs`.
+    """Keeps `core.codec_ports.Codecs`.
 
     `inspect_error` and `develop_error` are raised while they are set; `gate` holds everything up
     while it is closed. `inspected` and `developed` tell what was asked for. Another `engine`

@@ -5,6 +5,7 @@ A cell has met a stranger's bytes, so its answers are checked like anyone else's
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,9 @@ from media_service.core.errors import (
     UnsupportedCodec,
     UnsupportedType,
 )
+from media_service.core.formats import Format
+from media_service.core.media import MediaType
+from media_service.core.recipes import Recipe
 from media_service.core.renditions import MAX_SIDE, Inspection
 from media_service.infra.codecs import wire
 from media_service.infra.codecs.cell_queue import JobKind
@@ -68,6 +72,31 @@ async def ask(
     if not answer.get("is_expected"):
         _log.error("a decoder failed in a way we don't know: %r", complaint)
     raise _ERRORS.get(str(answer["error"]), BrokenFile) from complaint
+
+
+def formats_of(cells: Cells, media_type: MediaType) -> frozenset[Format]:
+    """The formats of this type that a cell has decoded when it started."""
+    known = (Format(value) for value in cells.introduction["formats"])
+    return frozenset(format for format in known if format.media_type is media_type)
+
+
+def versions_of(cells: Cells) -> dict[str, str]:
+    """The versions of the decoders, by name."""
+    return dict(cells.introduction["versions"])
+
+
+async def pictures_of(
+    targets: Sequence[tuple[Recipe, Path]], cells: Cells, *, source: Path, format: Format
+) -> list[tuple[int, int]]:
+    """Have a cell write these pictures; their widths and heights. Raises as `ask`."""
+    answer = await ask(
+        cells,
+        JobKind.DEVELOP,
+        {"format": format, "recipes": [dataclasses.asdict(recipe) for recipe, _ in targets]},
+        source=source,
+        targets=[path for _, path in targets],
+    )
+    return sizes(answer, count=len(targets))
 
 
 def picture_inspection(answer: Mapping[str, Any]) -> Inspection:

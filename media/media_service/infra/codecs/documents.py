@@ -13,7 +13,14 @@ from media_service.core.formats import Format
 from media_service.core.media import MediaType
 from media_service.core.recipes import PictureRecipe, Recipe
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.answers import ask, checked, picture_inspection, sizes
+from media_service.infra.codecs.answers import (
+    ask,
+    checked,
+    formats_of,
+    picture_inspection,
+    pictures_of,
+    versions_of,
+)
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
 
@@ -31,11 +38,11 @@ class DocumentCodecs:
 
     def formats(self) -> frozenset[Format]:
         """All of them; PDF if a cell has drawn a page when it started."""
-        return frozenset(Format(value) for value in self._cells.introduction["formats"])
+        return formats_of(self._cells, MediaType.DOCUMENT)
 
     def versions(self) -> dict[str, str]:
         """The versions of the decoders, by name."""
-        return dict(self._cells.introduction["versions"])
+        return versions_of(self._cells)
 
     async def inspect(self, source: Path, *, format: Format) -> Inspection:
         """As the port promises; also raises StorageUnavailable if the source can't be read.
@@ -56,14 +63,7 @@ class DocumentCodecs:
         """As the port promises; also raises StorageFull, StorageUnavailable."""
         if not all(isinstance(r, PictureRecipe) and not r.animated for r, _ in targets):
             raise ValueError("what is made of documents are still pictures")
-        answer = await ask(
-            self._cells,
-            JobKind.DEVELOP,
-            {"format": format, "recipes": [dataclasses.asdict(recipe) for recipe, _ in targets]},
-            source=source,
-            targets=[target for _, target in targets],
-        )
-        return sizes(answer, count=len(targets))
+        return await pictures_of(targets, self._cells, source=source, format=format)
 
 
 def _inspection(answer: Mapping[str, Any], *, sniffed: Format) -> Inspection:

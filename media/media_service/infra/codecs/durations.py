@@ -15,8 +15,8 @@ from av.stream import Stream
 
 from media_service.core.errors import BrokenFile, TooComplex
 from media_service.infra.codecs.containers import demuxing
+from media_service.infra.codecs.headers.limits import MAX_DURATION_MS
 
-MAX_DURATION_MS: Final = 2**31 - 1
 _BEYOND_THE_END: Final = 10**15
 _MOST_PACKETS: Final = 2_000_000
 

@@ -16,9 +16,11 @@ from media_service.core.renditions import Inspection
 from media_service.infra.codecs.answers import (
     ask,
     checked,
+    formats_of,
     picture_inspection,
-    sizes,
+    pictures_of,
     sound_inspection,
+    versions_of,
 )
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
@@ -53,12 +55,11 @@ class FilmCodecs:
 
     def formats(self) -> frozenset[Format]:
         """The formats a cell has decoded when it started."""
-        known = (Format(value) for value in self._cells.introduction["formats"])
-        return frozenset(format for format in known if format.media_type is MediaType.VIDEO)
+        return formats_of(self._cells, MediaType.VIDEO)
 
     def versions(self) -> dict[str, str]:
         """The versions of the decoders, by name."""
-        return dict(self._cells.introduction["versions"])
+        return versions_of(self._cells)
 
     async def inspect(self, source: Path, *, format: Format) -> Inspection:
         """As the port promises, though only one frame is decoded: a film takes minutes."""
@@ -78,7 +79,7 @@ class FilmCodecs:
         moving = [target for target in targets if not _is_still(target[0])]
         made: dict[Path, Size] = {}
         if stills:
-            found = await self._develop_stills(source, format=format, targets=stills)
+            found = await pictures_of(stills, self._cells, source=source, format=format)
             made.update(zip((path for _, path in stills), found, strict=True))
         if moving:
             if self._maker is None:
@@ -88,19 +89,6 @@ class FilmCodecs:
             )
             made.update(zip((path for _, path in moving), found, strict=True))
         return [made[path] for _, path in targets]
-
-    async def _develop_stills(
-        self, source: Path, *, format: Format, targets: Targets
-    ) -> list[Size]:
-        recipes = [dataclasses.asdict(recipe) for recipe, _ in targets]
-        answer = await ask(
-            self._cells,
-            JobKind.DEVELOP,
-            {"format": format, "recipes": recipes},
-            source=source,
-            targets=[path for _, path in targets],
-        )
-        return sizes(answer, count=len(targets))
 
 
 def _is_still(recipe: Recipe) -> bool:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
-
-from prometheus_client import Histogram
 
 from media_service.core.codec_ports import OnProgress, no_progress
-from media_service.core.errors import BrokenFile, MediaError
+from media_service.core.errors import BrokenFile
 from media_service.core.formats import Format
 from media_service.core.recipes import (
     FilmRecipe,
@@ -33,28 +28,17 @@ from media_service.infra.codecs.film_plans import (
     preview_arguments,
     preview_chain,
 )
+from media_service.infra.codecs.making import LEAST_MADE, Share, Target, take_made, timed
 from media_service.infra.codecs.playlists import (
     Rung,
     master_playlist,
     read_rung,
     rung_playlist,
 )
-from media_service.infra.codecs.programs import private_folder, take_result
+from media_service.infra.codecs.programs import private_folder
 from media_service.infra.codecs.stream_plans import rung_files, rung_size, stream_arguments
 
-Target = tuple[Recipe, Path]
-
 _FILM, _PREVIEW = "film.mp4", "preview.webp"
-_LEAST_MADE: Final = 0.9
-"""How much of a film must play, of what it says it does: less is a film that was cut off."""
-_SECONDS_BETWEEN: Final = 0.1
-
-_SECONDS = Histogram(
-    "mediad_transcode_seconds",
-    "Time a film took to be made.",
-    ["kind", "outcome"],
-    buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
-)
 
 
 class FilmMaker:
@@ -72,7 +56,7 @@ class FilmMaker:
         targets: Sequence[Target],
         on_progress: OnProgress = no_progress,
     ) -> list[Size]:
-        """As `core.ports.Codecs` promises, for films, streams and moving previews of films."""
+        """As `core.codec_ports.Codecs` promises, for films, streams and moving previews."""
         answer = await ask(self._cells, JobKind.DESCRIBE, {"format": format}, source=source)
         film = Film.told(answer)
         return await self.make(film, source, targets=targets, on_progress=on_progress)
@@ -89,27 +73,12 @@ class FilmMaker:
         works = _works(targets)
         sizes: dict[Path, Size] = {}
         for number, work in enumerate(works):
-            share = _Share(film, on_progress, number=number, of=len(works))
+            share = Share(film.seconds, on_progress, number=number, of=len(works))
             async with private_folder(work[0][1]) as folder:
                 making = _Making(self._ffmpeg, film, source, folder, share)
                 sizes |= await making.make(work)
         on_progress(1.0)
         return [sizes[path] for _, path in targets]
-
-
-class _Share:
-    """Turns seconds that were made into a share of all there is to do, and tells it, seldom."""
-
-    def __init__(self, film: Film, on_progress: OnProgress, *, number: int, of: int) -> None:
-        self._film, self._on_progress = film, on_progress
-        self._number, self._of = number, of
-        self._told_at = 0.0
-
-    def __call__(self, seconds: float) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= _SECONDS_BETWEEN:
-            self._told_at = now
-            self._on_progress((self._number + min(1.0, seconds / self._film.seconds)) / self._of)
 
 
 class _Making:
@@ -190,7 +159,7 @@ class _Making:
         return rung_size(self._film, recipe.short_side)
 
     async def _run(self, kind: str, arguments: Sequence[str], *, is_whole: bool = True) -> None:
-        with _timed(kind):
+        with timed(kind):
             source_bytes = self._source.stat().st_size
             seconds = await self._ffmpeg.run(
                 arguments,
@@ -199,14 +168,11 @@ class _Making:
                 allowance=allowance(self._film, source_bytes=source_bytes),
                 on_time=self._on_time,
             )
-            if is_whole and seconds < _LEAST_MADE * self._film.seconds - 1 / self._film.frame_rate:
+            if is_whole and seconds < LEAST_MADE * self._film.seconds - 1 / self._film.frame_rate:
                 raise BrokenFile
 
     def _take(self, name: str, path: Path) -> None:
-        try:
-            take_result(self._folder / name, path)
-        except (FileNotFoundError, ValueError) as cause:
-            raise BrokenFile from cause
+        take_made(self._folder / name, path)
 
 
 def _works(targets: Sequence[Target]) -> list[list[Target]]:
@@ -216,17 +182,3 @@ def _works(targets: Sequence[Target]) -> list[list[Target]]:
     if any(isinstance(recipe, StreamRecipe) for recipe, _ in others):
         return [*films, others]
     return [*films, *([target] for target in others)]
-
-
-@contextmanager
-def _timed(kind: str) -> Iterator[None]:
-    started = time.monotonic()
-    outcome = "cancelled"
-    try:
-        yield
-        outcome = "made"
-    except MediaError as error:
-        outcome = error.code
-        raise
-    finally:
-        _SECONDS.labels(kind, outcome).observe(time.monotonic() - started)

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from media_service.core.codec_ports import OnProgress, no_progress
 from media_service.core.formats import Format
+from media_service.core.media import MediaType
 from media_service.core.recipes import PictureRecipe, Recipe, Shape
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.answers import ask, picture_inspection, sizes
+from media_service.infra.codecs.answers import (
+    ask,
+    formats_of,
+    picture_inspection,
+    pictures_of,
+    versions_of,
+)
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
 
 
 class ImageCodecs:
-    """Implements `core.ports.Codecs` for pictures."""
+    """Implements `core.codec_ports.Codecs` for pictures."""
 
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
     def formats(self) -> frozenset[Format]:
         """The formats a cell has decoded when it started."""
-        return frozenset(Format(value) for value in self._cells.introduction["formats"])
+        return formats_of(self._cells, MediaType.IMAGE)
 
     def versions(self) -> dict[str, str]:
         """The versions of the decoders, by name."""
-        return dict(self._cells.introduction["versions"])
+        return versions_of(self._cells)
 
     async def inspect(self, source: Path, *, format: Format) -> Inspection:
         """As the port promises; also raises StorageUnavailable if the source can't be read."""
@@ -49,14 +55,7 @@ class ImageCodecs:
         """
         if not all(_is_drawable(recipe) for recipe, _ in targets):
             raise ValueError("pictures become pictures, and moving ones are only ever fitted")
-        answer = await ask(
-            self._cells,
-            JobKind.DEVELOP,
-            {"format": format, "recipes": [dataclasses.asdict(recipe) for recipe, _ in targets]},
-            source=source,
-            targets=[target for _, target in targets],
-        )
-        return sizes(answer, count=len(targets))
+        return await pictures_of(targets, self._cells, source=source, format=format)
 
 
 def _is_drawable(recipe: Recipe) -> bool:

@@ -14,7 +14,7 @@ from media_service.core.renditions import Inspection
 
 
 class CodecsByKind:
-    """Implements `core.ports.Codecs` with those of each media type."""
+    """Implements `core.codec_ports.Codecs` with those of each media type."""
 
     def __init__(self, codecs: Mapping[MediaType, Codecs]) -> None:
         self._codecs = codecs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,11 +14,17 @@ from media_service.core.media import MediaType
 from media_service.core.recipes import Encoding, PictureRecipe, Recipe, SoundRecipe, WaveformRecipe
 from media_service.core.records import recipe_to_record
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.answers import ask, sound_inspection
+from media_service.infra.codecs.answers import (
+    ask,
+    formats_of,
+    sound_inspection,
+    versions_of,
+)
 from media_service.infra.codecs.cell_queue import JobKind
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.ffmpeg import Ffmpeg
-from media_service.infra.codecs.programs import private_folder, take_result
+from media_service.infra.codecs.making import LEAST_MADE, Share, Target, take_made, timed
+from media_service.infra.codecs.programs import private_folder
 from media_service.infra.codecs.sound_plans import (
     Loudness,
     Sound,
@@ -33,11 +38,8 @@ from media_service.infra.codecs.sound_plans import (
 
 _MADE, _MEASURED = "sound", "loudness"
 _READ_END: Final = 4096
-_LEAST_MADE: Final = 0.9
-_SECONDS_BETWEEN: Final = 0.1
 
 Size = tuple[int, int]
-Target = tuple[Recipe, Path]
 
 
 class SoundCodecs:
@@ -49,12 +51,11 @@ class SoundCodecs:
 
     def formats(self) -> frozenset[Format]:
         """The formats a cell has decoded when it started."""
-        known = (Format(value) for value in self._cells.introduction["formats"])
-        return frozenset(format for format in known if format.media_type is MediaType.AUDIO)
+        return formats_of(self._cells, MediaType.AUDIO)
 
     def versions(self) -> dict[str, str]:
         """The versions of the decoders, by name."""
-        return dict(self._cells.introduction["versions"])
+        return versions_of(self._cells)
 
     async def inspect(self, source: Path, *, format: Format) -> Inspection:
         """As the port promises."""
@@ -82,17 +83,16 @@ class SoundCodecs:
         if played:
             sound = await self._describe(source, format)
             for number, (recipe, path) in enumerate(played):
-                told = _Share(sound, on_progress, number=number, of=len(played))
+                told = Share(sound.seconds, on_progress, number=number, of=len(played))
                 await self._make(sound, source, recipe, path, on_time=told)
             on_progress(1.0)
         return [_size(recipe) for recipe, _ in targets]
 
     async def _draw(self, source: Path, *, format: Format, targets: Sequence[Target]) -> None:
-        recipes = [recipe_to_record(recipe) for recipe, _ in targets]
         await ask(
             self._cells,
             JobKind.DEVELOP,
-            {"format": format, "recipes": recipes},
+            {"format": format, "recipes": [recipe_to_record(recipe) for recipe, _ in targets]},
             source=source,
             targets=[path for _, path in targets],
         )
@@ -110,18 +110,17 @@ class SoundCodecs:
             if recipe.normalized:
                 loudness = await self._measure(sound, source, folder)
             arguments = sound_arguments(sound, recipe, output=_MADE, loudness=loudness)
-            seconds = await self._run(sound, arguments, source, folder, on_time)
+            with timed("sound"):
+                seconds = await self._run(sound, arguments, source, folder, on_time)
             # What is remuxed keeps the gaps it had, so it can only be longer.
-            if seconds < _LEAST_MADE * sound.seconds - 1 and not plays_everywhere(sound, recipe):
+            if seconds < LEAST_MADE * sound.seconds - 1 and not plays_everywhere(sound, recipe):
                 raise BrokenFile
-            try:
-                take_result(folder / _MADE, path)
-            except (FileNotFoundError, ValueError) as cause:
-                raise BrokenFile from cause
+            take_made(folder / _MADE, path)
 
     async def _measure(self, sound: Sound, source: Path, folder: Path) -> Loudness:
         arguments = measuring_arguments(sound, output=_MEASURED)
-        await self._run(sound, arguments, source, folder, no_progress)
+        with timed("loudness"):
+            await self._run(sound, arguments, source, folder, no_progress)
         try:
             names = measured_files(sound, output=_MEASURED)
             return read_loudness([_end_of(folder / name) for name in names])
@@ -145,21 +144,6 @@ class SoundCodecs:
             allowance=allowance(sound, source_bytes=_size_bytes(source)),
             on_time=on_time,
         )
-
-
-class _Share:
-    """Turns seconds that were made into a share of all there is to do, and tells it, seldom."""
-
-    def __init__(self, sound: Sound, on_progress: OnProgress, *, number: int, of: int) -> None:
-        self._seconds, self._on_progress = sound.seconds, on_progress
-        self._number, self._of = number, of
-        self._told_at = 0.0
-
-    def __call__(self, seconds: float) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= _SECONDS_BETWEEN:
-            self._told_at = now
-            self._on_progress((self._number + min(1.0, seconds / self._seconds)) / self._of)
 
 
 def _is_drawn(recipe: Recipe) -> bool:
