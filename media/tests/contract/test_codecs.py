@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
-import pictures
 import pytest
 import pytest_asyncio
 import pyvips
 from contract.studio import Studio, difference, opened, pixels_of, recipe
+from fakes import pictures
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, Shape
 from media_service.infra.codecs.cells import Cells

@@ -9,9 +9,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import pictures
 import pytest
 import pytest_asyncio
+from fakes import damage, pictures
+from fakes.witnesses import most_memory
 from media_service.core.errors import (
     BrokenFile,
     MediaError,
@@ -63,11 +64,6 @@ def attempt(cells: Cells, tmp_path: Path) -> Attempt:
         return None
 
     return tried
-
-
-def most_memory(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 REFUSED: dict[str, tuple[Callable[[], bytes], Format, type[MediaError]]] = {
@@ -183,7 +179,7 @@ async def test_a_png_with_a_wrong_checksum_is_broken(attempt: Attempt) -> None:
 @pytest.mark.parametrize("format", pictures.PICTURE_FORMATS)
 async def test_no_beginning_of_a_file_does_harm(attempt: Attempt, format: Format) -> None:
     """T08."""
-    for prefix in pictures.prefixes(pictures.small_samples()[format], count=60):
+    for prefix in damage.prefixes(pictures.small_samples()[format], count=60):
         assert isinstance(await attempt(prefix, format), BrokenFile)
 
 
@@ -191,7 +187,7 @@ async def test_no_beginning_of_a_file_does_harm(attempt: Attempt, format: Format
 async def test_no_flipped_bit_does_harm(attempt: Attempt, format: Format) -> None:
     """T09."""
     content = pictures.small_samples()[format]
-    for flipped in pictures.bit_flips(content, count=200, seed=len(content)):
+    for flipped in damage.bit_flips(content, count=200, seed=len(content)):
         await attempt(flipped, format)
 
 

@@ -11,16 +11,16 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-import pictures
 import pytest
 import pytest_asyncio
 from contract.studio import Studio, difference, opened, pixels_of, recipe
+from fakes import pictures
+from fakes.pictures import ApngFrame
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.cells import Cells
 from media_service.infra.codecs.images import ImageCodecs
-from pictures import ApngFrame
 from PIL import Image
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

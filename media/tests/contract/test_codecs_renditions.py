@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pictures
 import pytest
 import pytest_asyncio
 from contract.studio import Studio, difference, opened, pixels_of, recipe
+from fakes import pictures
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.infra.codecs.cells import Cells

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
-import pictures
 import pytest
 import pytest_asyncio
 from contract.studio import Studio, difference, opened, pixels_of, recipe
+from fakes import pictures
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, Shape
 from media_service.core.transformations import parse_transformation

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from fakes import documents
 from fakes.documents import DOCUMENTS, pdf
+from fakes.witnesses import most_memory
 from media_service.core.errors import (
     BrokenFile,
     MediaError,
@@ -106,15 +107,6 @@ def attempt(cells: Cells, inspect: Inspect, draw: Draw) -> Attempt:
         return None
 
     return tried
-
-
-def most_memory(pid: int) -> int:
-    """As far as it can be told: a cell that died can't be asked, and had its limit."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return int((status.partition("VmHWM:")[2].split() or ["0"])[0]) * 1024
 
 
 def _colour(picture: Image.Image, across: float, down: float) -> list[int]:

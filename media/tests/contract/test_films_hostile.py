@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from fakes import films, hostile_films
+from fakes import damage, films, hostile_films
+from fakes.witnesses import most_memory, silent_sink
 from media_service.core.errors import BrokenFile, MediaError, TooComplex, TooManyPixels
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
@@ -65,26 +64,6 @@ def trial(cells: Cells, tmp_path: Path) -> Iterator[Trial]:
     trial = Trial(cells, tmp_path)
     yield trial
     assert trial.deaths == 0
-
-
-def most_memory(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-@asynccontextmanager
-async def silent_sink() -> AsyncIterator[int]:
-    """The port of a server that nobody may talk to."""
-    calls = []
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        calls.append(writer.get_extra_info("peername"))
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-    assert not calls
 
 
 REFUSED: dict[str, tuple[Callable[[], bytes], type[MediaError]]] = {
@@ -208,5 +187,5 @@ async def test_no_damage_does_harm(trial: Trial, container: str) -> None:
     content, format = hostile_films.small_film(container), CONTAINERS[container]
 
     for seed in range(200):
-        found = await trial(hostile_films.flipped(content, seed=seed), format)
+        found = await trial(damage.flipped(content, seed=seed), format)
         assert isinstance(found, Inspection | MediaError)

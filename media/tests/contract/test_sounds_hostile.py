@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from fakes import sounds
+from fakes import damage, sounds
+from fakes.witnesses import most_memory
 from media_service.core.errors import (
     BrokenFile,
     MediaError,
@@ -68,11 +69,6 @@ def attempt(cells: Cells, ffmpeg: Ffmpeg, tmp_path: Path) -> Attempt:
         return inspection
 
     return tried
-
-
-def most_memory(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 REFUSED: dict[str, tuple[Callable[[], bytes], Format, type[MediaError]]] = {
@@ -164,7 +160,8 @@ async def test_every_beginning_of_a_file_is_survived(attempt: Attempt, kind: str
     """T08."""
     content = sounds.sound(kind, seconds=0.3)
 
-    for prefix in sounds.prefixes(content, stride=max(1, len(content) // 40)):
+    heads = damage.prefixes(content[:200], count=28)
+    for prefix in (*heads, *damage.prefixes(content, count=40)):
         await attempt(prefix, sounds.format_of(kind))
 
 
@@ -174,7 +171,7 @@ async def test_200_damaged_files_are_survived(attempt: Attempt, kind: str) -> No
     content = sounds.sound(kind, seconds=0.2)
 
     for seed in range(200):
-        await attempt(sounds.flipped(content, seed=seed), sounds.format_of(kind))
+        await attempt(damage.flipped(content, seed=seed), sounds.format_of(kind))
 
 
 async def test_a_cover_is_in_nothing_that_is_made(

@@ -9,8 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-import pictures
-from fakes import films
+from fakes import films, pictures
 from fakes.boxes import appended_to, box, overwritten, replaced, span_of
 
 SMALL: Final = (96, 54)
@@ -144,14 +143,6 @@ def without_index(content: bytes) -> bytes:
 def noise(size: int = 100_000) -> bytes:
     """T07, behind a `ftyp` box."""
     return _FTYP + random.Random(7).randbytes(size)
-
-
-def flipped(content: bytes, *, seed: int) -> bytes:
-    """T09: with one to eight bits changed."""
-    chance, changed = random.Random(seed), bytearray(content)
-    for _ in range(chance.randint(1, 8)):
-        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
-    return bytes(changed)
 
 
 def film_with_attachment(content: bytes) -> bytes:

@@ -7,11 +7,9 @@ Each is made once per process.
 from __future__ import annotations
 
 import functools
-import random
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -197,19 +195,3 @@ def _ogg_checksum(page: bytes) -> int:
     for byte in page:
         value = (value << 8 & 0xFFFFFFFF) ^ table[value >> 24 ^ byte]
     return value
-
-
-def prefixes(content: bytes, *, stride: int) -> Iterator[bytes]:
-    """Beginnings of a file, of every so many bytes; all of them within its head."""
-    for length in sorted(
-        {*range(12, min(len(content), 200), 7), *range(200, len(content), stride)}
-    ):
-        yield content[:length]
-
-
-def flipped(content: bytes, *, seed: int, flips: int = 8) -> bytes:
-    """The file with a few bits turned over, always the same ones for a seed."""
-    chosen, damaged = random.Random(seed), bytearray(content)
-    for _ in range(flips):
-        damaged[chosen.randrange(len(damaged))] ^= 1 << chosen.randrange(8)
-    return bytes(damaged)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from fakes import films, hostile_films
 from fakes.postgres_server import Databases
 from fakes.samples import a_declaration
 from fakes.service import in_chunks
+from fakes.witnesses import silent_sink
 from media_service.composition import open_media_service
 from media_service.config import read_settings
 from media_service.core.errors import Kind, MediaError
@@ -67,21 +66,6 @@ async def running(
         )
         async with open_media_service(settings) as opened:
             yield Running(opened.service, folder / "blobs")
-
-
-@asynccontextmanager
-async def silent_sink() -> AsyncIterator[int]:
-    """The port of a server that nobody may talk to."""
-    calls = []
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        calls.append(writer.get_extra_info("peername"))
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-    assert not calls
 
 
 async def test_files_that_name_others_are_refused_and_open_none(

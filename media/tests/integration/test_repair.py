@@ -17,6 +17,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from fakes.pictures import jpeg_with_exif, picture, scene
 from fakes.samples import ALICE, BOB, a_declaration
 from fakes.service import in_chunks
 from media_service.composition import open_media_service
@@ -26,7 +27,6 @@ from media_service.core.audits import Difference
 from media_service.core.errors import MediaDamaged
 from media_service.core.media import Media, Purpose, Visibility
 from media_service.core.service import MediaService
-from pictures import jpeg_with_exif, picture, scene
 
 pytestmark = pytest.mark.needs_postgres
 EVERYTHING = Allowance(count=10**9)

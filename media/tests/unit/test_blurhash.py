@@ -5,10 +5,10 @@ from typing import Any
 import blurhash
 import numpy as np
 import pytest
+from fakes.pictures import Pixels, are_alike, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_service.infra.codecs.blurhash import COLUMNS, ROWS, encode_blurhash
-from pictures import Pixels, are_alike, scene
 from PIL import Image
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:blurhash")

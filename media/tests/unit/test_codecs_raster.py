@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pictures
 import pytest
 import pyvips
+from fakes import damage, pictures
 from media_service.core.formats import Format
 from media_service.infra.codecs.colour import is_srgb
 from media_service.infra.codecs.raster import Raster, VipsError
@@ -95,8 +95,8 @@ def test_other_profiles_are_not_srgb(name: str) -> None:
 def test_no_damaged_profile_is_srgb_by_accident() -> None:
     profile = pictures.profile("srgb")
 
-    assert not any(is_srgb(prefix) for prefix in pictures.prefixes(profile, count=100))
-    for flipped in pictures.bit_flips(profile, count=500, seed=3):
+    assert not any(is_srgb(prefix) for prefix in damage.prefixes(profile, count=100))
+    for flipped in damage.bit_flips(profile, count=500, seed=3):
         is_srgb(flipped)
 
 

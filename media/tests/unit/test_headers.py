@@ -4,8 +4,8 @@ import struct
 from typing import Any
 
 import numpy as np
-import pictures
 import pytest
+from fakes import damage, pictures
 from media_service.core.errors import (
     BrokenFile,
     MediaError,
@@ -230,7 +230,7 @@ def test_frames_that_can_not_be_are_broken(content: bytes) -> None:
 @pytest.mark.parametrize("format", WALKED)
 def test_no_beginning_of_a_file_does_more_than_raise(format: Format) -> None:
     content = pictures.small_samples()[format]
-    for prefix in pictures.prefixes(content, count=400):
+    for prefix in damage.prefixes(content, count=400):
         try:
             read_header(prefix, format=format)
         except BrokenFile:
@@ -240,7 +240,7 @@ def test_no_beginning_of_a_file_does_more_than_raise(format: Format) -> None:
 
 @pytest.mark.parametrize("format", WALKED)
 def test_no_flipped_bit_does_more_than_raise(format: Format) -> None:
-    for flipped in pictures.bit_flips(pictures.small_samples()[format], count=1000, seed=7):
+    for flipped in damage.bit_flips(pictures.small_samples()[format], count=1000, seed=7):
         try:
             read_header(flipped, format=format)
         except MediaError:

@@ -9,7 +9,7 @@ import functools
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -383,20 +383,6 @@ def small_samples() -> dict[Format, bytes]:
     return {
         format: picture(scene(96, 64), format=format, orientation=1) for format in PICTURE_FORMATS
     }
-
-
-def prefixes(content: bytes, *, count: int) -> Iterable[bytes]:
-    """So many of the content's beginnings, evenly spread, none of them whole."""
-    return (content[: 1 + i * (len(content) - 2) // count] for i in range(count))
-
-
-def bit_flips(content: bytes, *, count: int, seed: int) -> Iterable[bytes]:
-    """The content with one bit wrong, each time another."""
-    generator = np.random.default_rng(seed)
-    for position in generator.integers(0, len(content) * 8, count).tolist():
-        flipped = bytearray(content)
-        flipped[position // 8] ^= 1 << position % 8
-        yield bytes(flipped)
 
 
 NOT_PICTURES: Final[Sequence[bytes]] = (
