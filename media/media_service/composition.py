@@ -113,17 +113,17 @@ async def open_media_service(
 ) -> AsyncIterator[Opened]:
     """Open what the core needs, hand it over, close in reverse order.
 
-    Unless it is decoding it starts no cells, and can neither take pictures in nor develop any.
+    Unless it is decoding it starts no cells, and can neither take files in nor develop any.
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         name = f"mediad-{secrets.token_hex(6)}"
-        cells = Cells(size=settings.cells)
-        papers = Cells(DOCUMENT_CELL, size=1, time_limits=DOCUMENT_TIME_LIMITS)
+        picture_cells = Cells(size=settings.cells)
+        document_cells = Cells(DOCUMENT_CELL, size=1, time_limits=DOCUMENT_TIME_LIMITS)
         av_cells = Cells(AV_CELL, size=min(2, settings.cells), time_limits=AV_TIME_LIMITS)
         if is_decoding:
-            for pool_of_cells in (cells, papers, av_cells):
-                await enter(pool_of_cells)
+            for each in (picture_cells, document_cells, av_cells):
+                await enter(each)
         database_url = await enter(open_database_url(settings))
         await migrate(database_url)
         pool = open_database(
@@ -142,10 +142,10 @@ async def open_media_service(
         blobs = tracing.steps(blobs, put_ahead="blob put ahead", put="blob put")
         changes = await enter(open_changes(database_url))
         cache, helpful = await _open_cache(stack, settings, changes)
-        pictures = ImageCodecs(cells)
+        pictures = ImageCodecs(picture_cells)
         ffmpeg = await find_ffmpeg(settings) if is_decoding else None
         maker = FilmMaker(ffmpeg, av_cells) if ffmpeg else None
-        documents, films = DocumentCodecs(papers), FilmCodecs(av_cells, maker)
+        documents, films = DocumentCodecs(document_cells), FilmCodecs(av_cells, maker)
         sounds = SoundCodecs(av_cells, ffmpeg)
         codecs = CodecsByKind(
             {
@@ -252,7 +252,7 @@ async def open_media_service(
             checks={"database": database.check, "storage": _storage_check(staging, blobs)},
             helpful=helpful,
             decoders=lambda: _decoders(
-                (pictures, films, sounds, documents), (cells, av_cells, papers)
+                (pictures, films, sounds, documents), (picture_cells, av_cells, document_cells)
             ),
             changes=changes,
             notifying=Notifying(

@@ -15,6 +15,8 @@ async def test_doctor_finds_everything_in_order(tmp_path: Path) -> None:
 
     assert examined.returncode == 0, examined.stdout
     assert {line[0] for line in examined.stdout.splitlines()} == {"✓"}
+    for one_of_each_kind in ("JPEG", "MP4", "FLAC", "PDF"):
+        assert f" {one_of_each_kind}," in examined.stdout
 
 
 async def test_doctor_doubts_that_so_many_connections_are_meant(tmp_path: Path) -> None:

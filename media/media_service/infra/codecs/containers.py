@@ -52,6 +52,8 @@ AUDIO_CODECS: Final = frozenset(
     | {f"pcm_{kind}" for kind in ("s16be", "s24be", "s32be", "f32be", "alaw", "mulaw")}
 )
 """Names of decoders: only these ever meet a packet."""
+FORMATS: Final = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}
+"""What libavformat calls what a demuxer reads, where that is more than the demuxer's name."""
 MAX_STREAMS: Final = 16
 MAX_SAMPLE_RATE: Final = 384_000
 MAX_CHANNELS: Final = 16
@@ -61,7 +63,7 @@ _PROBED_MICROSECONDS: Final = 5_000_000
 _BUFFER_BYTES: Final = 256 * 1024
 _ATTACHED: Final = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 _OPTIONS: Final = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mp3,wav,flac,ogg,aac",
+    "format_whitelist": ",".join([*FORMATS.values(), "mp3", "wav", "flac", "ogg", "aac"]),
     "codec_whitelist": ",".join(sorted(VIDEO_CODECS | AUDIO_CODECS)),
     "protocol_whitelist": "none",
     "max_streams": str(MAX_STREAMS),

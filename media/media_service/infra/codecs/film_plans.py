@@ -14,14 +14,12 @@ import math
 from typing import Final
 
 from media_service.core.recipes import FilmRecipe, PictureRecipe
-from media_service.infra.codecs.containers import AUDIO_CODECS, VIDEO_CODECS
+from media_service.core.renditions import MAX_FRAME_PIXELS
+from media_service.infra.codecs.containers import AUDIO_CODECS, FORMATS, MAX_STREAMS, VIDEO_CODECS
 from media_service.infra.codecs.film_description import Film, Size
 from media_service.infra.codecs.launching import SOURCE
 from media_service.infra.codecs.programs import Allowance
 
-_FORMATS: Final = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}
-_MOST_PIXELS: Final = 50_000_000
-_MOST_STREAMS: Final = 16
 _THREADS: Final = "4"
 _MOST_ERRORS: Final = "0.1"
 """The share of a stream's packets that may be damaged."""
@@ -92,8 +90,8 @@ def input_arguments(film: Film) -> list[str]:
         *("-progress", "pipe:1", "-stats_period", "0.25"),
         *("-filter_complex_threads", "1", "-max_error_rate", _MOST_ERRORS),
         *("-protocol_whitelist", "fd", "-codec_whitelist", codecs),
-        *("-format_whitelist", _FORMATS.get(film.demuxer, film.demuxer)),
-        *("-max_streams", str(_MOST_STREAMS), "-max_pixels", str(_MOST_PIXELS)),
+        *("-format_whitelist", FORMATS.get(film.demuxer, film.demuxer)),
+        *("-max_streams", str(MAX_STREAMS), "-max_pixels", str(MAX_FRAME_PIXELS)),
         *("-t", f"{film.seconds + 1:.3f}", "-threads", _THREADS),
         *("-f", film.demuxer, "-fd", str(SOURCE), "-i", "fd:"),
     ]

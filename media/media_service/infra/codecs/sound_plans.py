@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 from media_service.core.errors import BrokenFile
 from media_service.core.recipes import SoundEncoding, SoundRecipe
-from media_service.infra.codecs.containers import AUDIO_CODECS
+from media_service.infra.codecs.containers import AUDIO_CODECS, FORMATS, MAX_STREAMS
 from media_service.infra.codecs.launching import SOURCE
 from media_service.infra.codecs.programs import Allowance
 from media_service.infra.codecs.sound_tags import MAX_TAG_BYTES
@@ -28,8 +28,6 @@ TARGET_PEAK: Final = -1.5
 SILENCE_LUFS: Final = -70.0
 """What EBU R 128 leaves out: there is nothing to make louder."""
 
-_FORMATS: Final = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}
-_MOST_STREAMS: Final = 16
 _MOST_SECONDS: Final = 1e6
 _AAC_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _OPUS_RATE: Final = 48_000
@@ -160,8 +158,8 @@ def _input(sound: Sound) -> list[str]:
         *("-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"),
         *("-progress", "pipe:1", "-stats_period", "0.25", "-filter_threads", "1"),
         *("-protocol_whitelist", "fd", "-codec_whitelist", ",".join(sorted(AUDIO_CODECS))),
-        *("-format_whitelist", _FORMATS.get(sound.demuxer, sound.demuxer)),
-        *("-max_streams", str(_MOST_STREAMS), "-skip_initial_bytes", str(sound.skipped_bytes)),
+        *("-format_whitelist", FORMATS.get(sound.demuxer, sound.demuxer)),
+        *("-max_streams", str(MAX_STREAMS), "-skip_initial_bytes", str(sound.skipped_bytes)),
         *("-threads", "1", "-f", sound.demuxer, "-fd", str(SOURCE), "-i", "fd:"),
     ]
 
