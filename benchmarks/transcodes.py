@@ -15,11 +15,11 @@ from media_service.core.formats import Format
 from media_service.core.media import Purpose
 from media_service.core.purposes import DEFAULT_POLICIES
 from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Shape
-from media_service.infra.codecs.film_description import Film
-from media_service.infra.codecs.film_facts import film_facts
-from media_service.infra.codecs.film_plans import film_arguments
-from media_service.infra.codecs.launching import SOURCE
-from media_service.infra.codecs.stream_plans import stream_arguments
+from media_service.infra.codecs.films.describing import film_facts
+from media_service.infra.codecs.films.description import Film
+from media_service.infra.codecs.films.plans import film_arguments
+from media_service.infra.codecs.films.streams import stream_arguments
+from media_service.infra.codecs.programs.launching import SOURCE
 
 from benchmarks.clips import FFMPEG, clip, variant
 from benchmarks.films import stream

@@ -21,7 +21,7 @@ from media_service.core.recipes import Recipe
 from media_service.entrypoints.worker import jobs as worker_jobs
 from media_service.entrypoints.worker.fencing import FencedJobs
 from media_service.infra.blobs.local import LocalBlobs
-from media_service.infra.codecs.film_codecs import FilmCodecs
+from media_service.infra.codecs.films.codecs import FilmCodecs
 from media_service.infra.postgres.media import PostgresMedia
 from media_service.infra.postgres.renditions import PostgresRenditions
 from procrastinate import jobs

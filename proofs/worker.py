@@ -25,7 +25,7 @@ from media_service.core.recipes import PictureRecipe
 from media_service.entrypoints.worker.fencing import FencedJobs
 from media_service.entrypoints.worker.jobs import WorkerSettings, work
 from media_service.infra.blobs.local import LocalBlobs
-from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.pictures.codecs import ImageCodecs
 from media_service.infra.postgres.media import PostgresMedia
 from media_service.infra.postgres.renditions import PostgresRenditions
 

@@ -39,18 +39,18 @@ from media_service.core.watching import Watching
 from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.documents import (
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.documents.codecs import (
     DOCUMENT_CELL,
     DOCUMENT_TIME_LIMITS,
     DocumentCodecs,
 )
-from media_service.infra.codecs.ffmpeg import Ffmpeg, UnusableFfmpeg
-from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
-from media_service.infra.codecs.film_making import FilmMaker
-from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.films.codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
+from media_service.infra.codecs.films.making import FilmMaker
 from media_service.infra.codecs.kinds import CodecsByKind
-from media_service.infra.codecs.sound_codecs import SoundCodecs
+from media_service.infra.codecs.pictures.codecs import ImageCodecs
+from media_service.infra.codecs.programs.ffmpeg import Ffmpeg, UnusableFfmpeg
+from media_service.infra.codecs.sounds.codecs import SoundCodecs
 from media_service.infra.memory.cache import InProcessCache
 from media_service.infra.postgres.backlog import watch_backlog
 from media_service.infra.postgres.changes import PostgresChanges, open_changes

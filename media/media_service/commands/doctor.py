@@ -24,11 +24,11 @@ from media_service.composition import (
 from media_service.config import Settings
 from media_service.core.webhooks import receiver_name
 from media_service.infra.blobs.staging import open_local_staging
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.documents import DOCUMENT_CELL, DocumentCodecs
-from media_service.infra.codecs.film_codecs import AV_CELL, FilmCodecs
-from media_service.infra.codecs.images import ImageCodecs
-from media_service.infra.codecs.sound_codecs import SoundCodecs
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.documents.codecs import DOCUMENT_CELL, DocumentCodecs
+from media_service.infra.codecs.films.codecs import AV_CELL, FilmCodecs
+from media_service.infra.codecs.pictures.codecs import ImageCodecs
+from media_service.infra.codecs.sounds.codecs import SoundCodecs
 from media_service.infra.postgres.database import open_database
 from media_service.policies_file import read_policies
 from media_service.tracing import check_collector

@@ -24,10 +24,10 @@ from media_service.core.recipes import (
     StreamPart,
     StreamRecipe,
 )
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.ffmpeg import Ffmpeg
-from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS
-from media_service.infra.codecs.film_making import FilmMaker
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.films.codecs import AV_CELL, AV_TIME_LIMITS
+from media_service.infra.codecs.films.making import FilmMaker
+from media_service.infra.codecs.programs.ffmpeg import Ffmpeg
 
 FFMPEG = Ffmpeg(path=Path(imageio_ffmpeg.get_ffmpeg_exe()), version="")
 FULL = FilmRecipe(short_side=720, frame_rate=60)

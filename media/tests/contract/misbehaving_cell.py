@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from media_service.core.errors import TooManyPixels
-from media_service.infra.codecs import wire
-from media_service.infra.codecs.serving import serve
+from media_service.infra.codecs.cells import wire
+from media_service.infra.codecs.cells.serving import serve
 
 
 def act(request: Mapping[str, Any], source: int, targets: Sequence[int]) -> wire.Message:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.pictures.codecs import ImageCodecs
 from PIL import Image
 
 

@@ -18,10 +18,10 @@ from media_service.core.errors import (
     StorageUnavailable,
     TooComplex,
 )
-from media_service.infra.codecs import wire
-from media_service.infra.codecs.cell import Cell, CellDied, Death
-from media_service.infra.codecs.cell_queue import JobKind
-from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.cells import wire
+from media_service.infra.codecs.cells.cell import Cell, CellDied, Death
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.cells.queue import JobKind
 from prometheus_client import REGISTRY
 
 INSPECT, DEVELOP = JobKind.INSPECT, JobKind.DEVELOP
@@ -281,7 +281,7 @@ async def test_cells_that_cannot_start_say_so() -> None:
 async def test_cells_die_with_a_killed_parent() -> None:
     script = (
         "import asyncio\n"
-        "from media_service.infra.codecs.cells import Cells\n"
+        "from media_service.infra.codecs.cells.pool import Cells\n"
         "async def main():\n"
         "    async with Cells('contract.misbehaving_cell', size=2) as cells:\n"
         "        print(*cells.pids(), flush=True)\n"
@@ -303,7 +303,7 @@ async def test_cells_die_with_a_killed_parent() -> None:
 _ATTEMPTS = """
 import encodings.idna, json, os, socket
 from pathlib import Path
-from media_service.infra.codecs.confinement import confine
+from media_service.infra.codecs.cells.confinement import confine
 
 def attempt(act):
     try:

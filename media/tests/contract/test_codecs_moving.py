@@ -19,8 +19,8 @@ from fakes.pictures import ApngFrame
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.pictures.codecs import ImageCodecs
 from PIL import Image
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

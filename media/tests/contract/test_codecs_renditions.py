@@ -14,8 +14,8 @@ from contract.studio import Studio, difference, opened, pixels_of, recipe
 from fakes import pictures
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.pictures.codecs import ImageCodecs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

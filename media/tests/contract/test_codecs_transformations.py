@@ -13,8 +13,8 @@ from fakes import pictures
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, Shape
 from media_service.core.transformations import parse_transformation
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.images import ImageCodecs
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.pictures.codecs import ImageCodecs
 from PIL import Image
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -26,8 +26,8 @@ from media_service.core.errors import (
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.documents import (
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.documents.codecs import (
     DOCUMENT_CELL,
     DOCUMENT_TIME_LIMITS,
     DocumentCodecs,

@@ -31,7 +31,7 @@ from fakes.films import (
 from media_service.core.errors import BrokenFile
 from media_service.core.formats import Format
 from media_service.core.recipes import FilmRecipe, Recipe
-from media_service.infra.codecs.film_description import Film
+from media_service.infra.codecs.films.description import Film
 from PIL import Image
 
 SMALL = FilmRecipe(short_side=90, frame_rate=60)

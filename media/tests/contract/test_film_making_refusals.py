@@ -14,8 +14,8 @@ from contract.cutting_room import FFMPEG, FULL, CuttingRoom, open_room
 from fakes.films import film, made, pattern
 from media_service.core.errors import BrokenFile, StorageFull, TooComplex
 from media_service.core.recipes import FilmRecipe
-from media_service.infra.codecs.ffmpeg import Ffmpeg, UnusableFfmpeg
-from media_service.infra.codecs.film_description import Film
+from media_service.infra.codecs.films.description import Film
+from media_service.infra.codecs.programs.ffmpeg import Ffmpeg, UnusableFfmpeg
 from prometheus_client import REGISTRY
 
 KNOWN = Film(demuxer="mov", seconds=1.0, codec="h264", width=320, height=180)
@@ -117,7 +117,7 @@ async def test_a_film_that_takes_too_much_is_too_complex(
     room: CuttingRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room.source.write_bytes(film(codec="hevc"))
-    monkeypatch.setattr("media_service.infra.codecs.film_plans._MEMORY_BYTES", 2**29)
+    monkeypatch.setattr("media_service.infra.codecs.films.plans._MEMORY_BYTES", 2**29)
     huge = Film(demuxer="mov", seconds=1.0, codec="hevc", width=6000, height=6000)
     targets = [(FilmRecipe(short_side=6000, frame_rate=60), room.folder / "made")]
 

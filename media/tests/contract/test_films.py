@@ -18,9 +18,9 @@ from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Recipe, Shape
 from media_service.core.renditions import Inspection
 from media_service.core.sniffing import sniff
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
-from media_service.infra.codecs.films import inspect
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.films.codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
+from media_service.infra.codecs.films.stills import inspect
 from PIL import Image
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -14,9 +14,9 @@ from media_service.core.errors import BrokenFile, MediaError, TooComplex, TooMan
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.cell_queue import JobKind
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.cells.queue import JobKind
+from media_service.infra.codecs.films.codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
-from media_service.infra.codecs.programs import (
+from media_service.infra.codecs.programs.running import (
     Allowance,
     ProgramFailed,
     ProgramLate,
@@ -170,7 +170,7 @@ async def test_what_is_cancelled_has_ended_within_a_second(tmp_path: Path) -> No
 _PARENT = """
 import asyncio
 from pathlib import Path
-from media_service.infra.codecs.programs import Allowance, run_program
+from media_service.infra.codecs.programs.running import Allowance, run_program
 allowance = Allowance(cpu_seconds=60, wall_seconds=60, memory_bytes=2**31, file_bytes=2**30)
 asyncio.run(run_program(Path({program!r}), {arguments!r}, source=None, folder=Path({folder!r}),
                         allowance=allowance, on_line=print))

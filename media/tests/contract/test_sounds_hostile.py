@@ -19,10 +19,10 @@ from media_service.core.errors import (
 from media_service.core.formats import Format
 from media_service.core.recipes import SoundEncoding, SoundRecipe, WaveformRecipe
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs.cells import Cells
-from media_service.infra.codecs.ffmpeg import Ffmpeg
-from media_service.infra.codecs.film_codecs import AV_CELL, AV_TIME_LIMITS
-from media_service.infra.codecs.sound_codecs import SoundCodecs
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.films.codecs import AV_CELL, AV_TIME_LIMITS
+from media_service.infra.codecs.programs.ffmpeg import Ffmpeg
+from media_service.infra.codecs.sounds.codecs import SoundCodecs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,7 +14,7 @@ from media_service.core.archives import MAX_ENTRIES, check_entries, format_of
 from media_service.core.errors import BrokenFile, MediaError, UnsafeArchive, UnsupportedType
 from media_service.core.formats import Format
 from media_service.core.sniffing import SNIFF_BYTES, sniff
-from media_service.infra.codecs.zip_directory import read_directory
+from media_service.infra.codecs.documents.zip_directory import read_directory
 
 MACROS = {
     Format.DOCX: "word/vbaProject.bin",

@@ -8,7 +8,7 @@ import pytest
 from fakes.pictures import Pixels, are_alike, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_service.infra.codecs.blurhash import COLUMNS, ROWS, encode_blurhash
+from media_service.infra.codecs.pictures.blurhash import COLUMNS, ROWS, encode_blurhash
 from PIL import Image
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:blurhash")

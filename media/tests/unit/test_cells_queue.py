@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from media_service.core.errors import DecoderUnavailable
-from media_service.infra.codecs.cell_queue import Job, JobKind, JobQueue
+from media_service.infra.codecs.cells.queue import Job, JobKind, JobQueue
 
 INSPECT, DEVELOP = JobKind.INSPECT, JobKind.DEVELOP
 

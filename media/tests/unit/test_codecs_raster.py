@@ -8,8 +8,8 @@ import pytest
 import pyvips
 from fakes import damage, pictures
 from media_service.core.formats import Format
-from media_service.infra.codecs.colour import is_srgb
-from media_service.infra.codecs.raster import Raster, VipsError
+from media_service.infra.codecs.pictures.colour import is_srgb
+from media_service.infra.codecs.pictures.raster import Raster, VipsError
 from PIL import Image, ImageCms
 
 ALLOWED = (Format.JPEG, Format.PNG, Format.WEBP, Format.GIF)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from media_service.core.errors import BrokenFile
 from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Shape
-from media_service.infra.codecs.film_description import Film
-from media_service.infra.codecs.film_plans import (
+from media_service.infra.codecs.films.description import Film
+from media_service.infra.codecs.films.plans import (
     allowance,
     ceiling_kilobits,
     film_arguments,
@@ -17,7 +17,7 @@ from media_service.infra.codecs.film_plans import (
     preview_chain,
     sound_arguments,
 )
-from media_service.infra.codecs.stream_plans import stream_arguments
+from media_service.infra.codecs.films.streams import stream_arguments
 
 FULL = FilmRecipe(short_side=720, frame_rate=60)
 PLAIN = Film(

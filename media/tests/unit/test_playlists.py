@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from media_service.core.errors import BrokenFile
-from media_service.infra.codecs.playlists import (
+from media_service.infra.codecs.films.playlists import (
     Rung,
     Segment,
     master_playlist,

@@ -28,9 +28,9 @@ from media_service.core.formats import Format
 from media_service.core.media import MediaType
 from media_service.core.recipes import Recipe
 from media_service.core.renditions import MAX_SIDE, Inspection
-from media_service.infra.codecs import wire
-from media_service.infra.codecs.cell_queue import JobKind
-from media_service.infra.codecs.cells import Cells
+from media_service.infra.codecs.cells import wire
+from media_service.infra.codecs.cells.pool import Cells
+from media_service.infra.codecs.cells.queue import JobKind
 from media_service.infra.codecs.headers.limits import MAX_DURATION_MS, MAX_FRAMES
 
 _ERRORS: Final[Mapping[str, type[MediaError]]] = {

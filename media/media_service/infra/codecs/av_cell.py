@@ -13,14 +13,16 @@ from media_service.core.media import MediaType
 from media_service.core.recipes import PictureRecipe, WaveformRecipe
 from media_service.core.records import recipe_from_record
 from media_service.core.sniffing import settled
-from media_service.infra.codecs import films, sounds, wire
-from media_service.infra.codecs.av_samples import SAMPLE_SIZE, SAMPLES, opened_sample
-from media_service.infra.codecs.confinement import Limits
+from media_service.infra.codecs.cells import wire
+from media_service.infra.codecs.cells.confinement import Limits
+from media_service.infra.codecs.cells.serving import serve
 from media_service.infra.codecs.containers import library_versions
-from media_service.infra.codecs.film_facts import film_facts
-from media_service.infra.codecs.posters import Poster
-from media_service.infra.codecs.serving import serve
-from media_service.infra.codecs.sound_samples import SOUND_SAMPLES
+from media_service.infra.codecs.films import stills
+from media_service.infra.codecs.films.describing import film_facts
+from media_service.infra.codecs.films.posters import Poster
+from media_service.infra.codecs.films.samples import SAMPLE_SIZE, SAMPLES, opened_sample
+from media_service.infra.codecs.sounds import listening
+from media_service.infra.codecs.sounds.samples import SOUND_SAMPLES
 from media_service.infra.codecs.targets import picture_recipe, write_to
 
 _KEPT_PIXELS: Final = 13_000_000
@@ -44,7 +46,7 @@ def _decodes(format: Format) -> bool:
     for sample in SAMPLES[format]:
         try:
             with opened_sample(sample) as source:
-                found = films.inspect(source, format=format)
+                found = stills.inspect(source, format=format)
         except MediaError:
             return False
         if (found.width, found.height) != SAMPLE_SIZE:
@@ -55,7 +57,7 @@ def _decodes(format: Format) -> bool:
 def _is_heard(format: Format) -> bool:
     try:
         with opened_sample(SOUND_SAMPLES[format]) as source:
-            return sounds.inspect(source, format=format).has_audio
+            return listening.inspect(source, format=format).has_audio
     except MediaError:
         return False
 
@@ -64,7 +66,7 @@ class Works:
     """The jobs. What an inspection found is kept for the next job, mostly of it."""
 
     def __init__(self) -> None:
-        self._kept: tuple[wire.SourceId, Poster | sounds.Heard] | None = None
+        self._kept: tuple[wire.SourceId, Poster | listening.Heard] | None = None
 
     def inspect(self, request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
         """Answers with the fields of an Inspection."""
@@ -72,7 +74,7 @@ class Works:
         format = Format(request["format"])
         if format.media_type is MediaType.AUDIO:
             return self._listen(source, format)
-        inspection, poster = films.inspect_and_keep(source, format=format)
+        inspection, poster = stills.inspect_and_keep(source, format=format)
         if not inspection.has_video:
             return self._listen(source, settled(format, inspection))
         if poster and inspection.width * inspection.height <= _KEPT_PIXELS:
@@ -88,27 +90,27 @@ class Works:
         writers = [functools.partial(write_to, target) for target in targets]
         if format.media_type is MediaType.AUDIO:
             drawn = [_drawn(fields) for fields in request["recipes"]]
-            heard = kept if isinstance(kept, sounds.Heard) else None
+            heard = kept if isinstance(kept, listening.Heard) else None
             orders = list(zip(drawn, writers, strict=True))
-            return {"sizes": sounds.develop(source, format=format, targets=orders, heard=heard)}
+            return {"sizes": listening.develop(source, format=format, targets=orders, heard=heard)}
         recipes = [picture_recipe(fields) for fields in request["recipes"]]
         poster = kept if isinstance(kept, Poster) else None
         pictures = list(zip(recipes, writers, strict=True))
-        return {"sizes": films.develop(source, format=format, targets=pictures, poster=poster)}
+        return {"sizes": stills.develop(source, format=format, targets=pictures, poster=poster)}
 
     def describe(self, request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
         """Answers with the fields of a `Film` or a `Sound`."""
         format = Format(request["format"])
         if format.media_type is MediaType.AUDIO:
-            return sounds.listen(source, format=format).facts
+            return listening.listen(source, format=format).facts
         return film_facts(source, format=format)
 
     def _listen(self, source: int, format: Format) -> wire.Message:
-        heard = sounds.listen(source, format=format)
+        heard = listening.listen(source, format=format)
         self._kept = wire.source_id(source), heard
-        return dataclasses.asdict(sounds.inspection_of(heard))
+        return dataclasses.asdict(listening.inspection_of(heard))
 
-    def _take(self, source_id: wire.SourceId) -> Poster | sounds.Heard | None:
+    def _take(self, source_id: wire.SourceId) -> Poster | listening.Heard | None:
         kept, self._kept = self._kept, None
         return kept[1] if kept and kept[0] == source_id else None
 

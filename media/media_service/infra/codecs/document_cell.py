@@ -16,15 +16,16 @@ from media_service.core.errors import BrokenFile, MediaError
 from media_service.core.formats import Format
 from media_service.core.media import MediaType
 from media_service.core.renditions import Inspection
-from media_service.infra.codecs import pdf, wire
-from media_service.infra.codecs.developing import develop_picture
-from media_service.infra.codecs.inspecting import blurhash_of
-from media_service.infra.codecs.pictures import decoding
-from media_service.infra.codecs.samples import SAMPLE_SIZE
-from media_service.infra.codecs.serving import serve
+from media_service.infra.codecs.cells import wire
+from media_service.infra.codecs.cells.serving import serve
+from media_service.infra.codecs.documents import pdf
+from media_service.infra.codecs.documents.texts import check_text
+from media_service.infra.codecs.documents.zip_directory import read_directory
+from media_service.infra.codecs.pictures.developing import develop_picture
+from media_service.infra.codecs.pictures.inspecting import blurhash_of
+from media_service.infra.codecs.pictures.opening import decoding
+from media_service.infra.codecs.pictures.samples import SAMPLE_SIZE
 from media_service.infra.codecs.targets import picture_recipe, write_to
-from media_service.infra.codecs.texts import check_text
-from media_service.infra.codecs.zip_directory import read_directory
 
 _MEMORY_BYTES: Final = 512 * 1024**2
 """Address space beyond what the loaded libraries take, a mapped file of 100 MB among it."""

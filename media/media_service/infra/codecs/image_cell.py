@@ -10,12 +10,12 @@ from typing import Any
 
 from media_service.core.errors import BrokenFile, MediaError
 from media_service.core.formats import Format
-from media_service.infra.codecs import wire
-from media_service.infra.codecs.developing import develop
-from media_service.infra.codecs.inspecting import inspect, inspect_and_keep
-from media_service.infra.codecs.pictures import Decoded, decoder_versions
-from media_service.infra.codecs.samples import SAMPLE_SIZE, SAMPLES
-from media_service.infra.codecs.serving import serve
+from media_service.infra.codecs.cells import wire
+from media_service.infra.codecs.cells.serving import serve
+from media_service.infra.codecs.pictures.developing import develop
+from media_service.infra.codecs.pictures.inspecting import inspect, inspect_and_keep
+from media_service.infra.codecs.pictures.opening import Decoded, decoder_versions
+from media_service.infra.codecs.pictures.samples import SAMPLE_SIZE, SAMPLES
 from media_service.infra.codecs.targets import picture_recipe, write_to
 
 

@@ -1,0 +1,1 @@
+"""Processes in which strangers' bytes meet a decoder: kept warm, confined, replaced."""

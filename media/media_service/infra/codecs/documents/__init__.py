@@ -1,0 +1,1 @@
+"""Documents: looked at in a cell, delivered as they came."""

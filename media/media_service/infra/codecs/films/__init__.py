@@ -1,0 +1,1 @@
+"""Films: looked at in a cell, made by ffmpeg."""

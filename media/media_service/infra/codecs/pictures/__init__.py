@@ -1,0 +1,1 @@
+"""Pictures: opened, inspected, developed."""

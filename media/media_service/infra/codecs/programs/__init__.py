@@ -1,0 +1,1 @@
+"""Programs of others, each run alone in a confinement: ffmpeg."""

@@ -1,0 +1,1 @@
+"""Sounds: heard in a cell, made by ffmpeg."""
