@@ -8,7 +8,6 @@ from pathlib import Path
 import imageio_ffmpeg
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-_UUID_BYTES = 16
 
 
 def clip(file: Path, *, seconds: int, megabits: int, codec: str = "libx264") -> Path:

@@ -12,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULE_LINES, FUNCTION_LINES = 400, 40
-SOURCES = ("proto", "client", "media", "users", "embedded", "benchmarks", "proofs", "tests")
 
 
 def tracked(pattern: str = "*") -> list[Path]:

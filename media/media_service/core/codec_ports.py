@@ -25,7 +25,9 @@ class Codecs(Protocol):
         """The formats whose decoder is here and safe."""
 
     async def inspect(self, source: Path, *, format: Format) -> Inspection:
-        """Decode the whole file once, cheaply.
+        """Look through the file once, cheaply: pictures and sounds are decoded to their end.
+
+        Of films one frame is; of documents what settles their format is read.
 
         Raises what is Broken, TooLarge or Unsupported; DecoderUnavailable.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -158,9 +158,6 @@ class ProfileView(BaseModel):
     cover_photo_id: str | None
     profile_picture: PictureView | None
     cover_photo: PictureView | None
-
-
-MediaIdParameter = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 
 
 def picture_view(picture: Picture) -> PictureView:
