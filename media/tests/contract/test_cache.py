@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from fakes.in_memory_cache import InMemoryCache
-from fakes.redis_servers import eventually, open_redis
+from fakes.patience import eventually
+from fakes.redis_servers import open_redis
 from fakes.samples import a_media
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from fakes.patience import eventually
 from fakes.redis_caches import (
     counted,
     fill,
@@ -16,7 +17,6 @@ from fakes.redis_caches import (
     ready_cache,
     works,
 )
-from fakes.redis_servers import eventually
 from fakes.samples import NOON, a_media
 from media_service.core.media import new_media_id
 from media_service.core.renditions import ProcessingOptions

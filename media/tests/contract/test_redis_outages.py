@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from embedded_servers.valkey import open_valkey
+from fakes.patience import eventually
 from fakes.redis_caches import (
     fill,
     held,
@@ -21,7 +22,7 @@ from fakes.redis_caches import (
     stopped,
     works,
 )
-from fakes.redis_servers import Network, eventually, open_redis
+from fakes.redis_servers import Network, open_redis
 from fakes.samples import a_media
 from media_service.core.media import new_media_id
 from media_service.infra.redis.cache import (

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fakes.redis_servers import eventually
+from fakes.patience import eventually
 from fakes.samples import a_media
 from media_service.core.media import Media, MediaId, new_media_id
 from media_service.infra.redis.cache import (

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -87,12 +86,3 @@ async def open_redis(url: str) -> AsyncIterator[Redis]:
         yield redis
     finally:
         await redis.aclose()
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within_seconds: float = 5.0) -> None:
-    """Return as soon as it holds. Raises TimeoutError."""
-    deadline = time.monotonic() + within_seconds
-    while not await holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        await asyncio.sleep(0.005)

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
 import structlog
 import uvloop
+from fakes.patience import eventually
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
 from media_service.core.media import Media, Visibility
@@ -86,12 +87,6 @@ async def _answers(port: int, data: bytes) -> tuple[list[int], bytes]:
 async def _is_well(port: int) -> bool:
     statuses, _ = await _answers(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     return statuses == [200]
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 # Plain service
@@ -210,10 +205,10 @@ async def test_a_reader_that_stalls_is_cut_and_holds_little_meanwhile() -> None:
     app = Endless()
     async with serve_http(app, limits=QUICK) as port, _connected(port) as (_, writer):
         writer.write(GET + b"\r\n")
-        await _until(lambda: app.sent_bytes > 0)
+        await eventually(lambda: app.sent_bytes > 0)
         await asyncio.sleep(0.2)
         before = app.sent_bytes
-        await _until(lambda: app.is_over)
+        await eventually(lambda: app.is_over)
 
     assert before < 20_000_000
 
@@ -231,7 +226,7 @@ async def test_a_reader_that_is_slow_is_not_cut() -> None:
             await asyncio.sleep(0.06)
         assert not app.is_over
         writer.close()
-        await _until(lambda: app.is_over)
+        await eventually(lambda: app.is_over)
 
 
 async def test_above_the_limit_connections_are_refused_at_once(port: int) -> None:
@@ -260,7 +255,7 @@ async def test_a_request_under_way_is_finished_before_the_end(fake: FakeService)
         _connected(port) as (idle, _),
     ):
         writer.write(f"GET {_path(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        await _until(lambda: bool(fake.codecs.developed))
+        await eventually(lambda: bool(fake.codecs.developed))
         stop.set()
         assert await idle.read() == b""
         with pytest.raises(ConnectionRefusedError):
@@ -279,7 +274,7 @@ async def test_a_request_that_does_not_end_is_cut_in_the_end(fake: FakeService) 
     async with asyncio.timeout(5), _stoppable(fake, drain_seconds=0.3) as (port, stop, stopped):
         async with _connected(port) as (reader, writer):
             writer.write(f"GET {_path(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            await _until(lambda: bool(fake.codecs.developed))
+            await eventually(lambda: bool(fake.codecs.developed))
             stop.set()
             with contextlib.suppress(ConnectionResetError):
                 assert b"200 OK" not in await reader.read()

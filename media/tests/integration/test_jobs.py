@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
 import pytest
 from fakes.in_memory_cache import InMemoryCache
+from fakes.patience import eventually
 from fakes.samples import ALICE, BOB, NOON, a_blob, a_media
 from media_service.core.blobs import LockNumber
 from media_service.core.errors import MediaError, StorageUnavailable
@@ -140,21 +141,12 @@ async def bench(database_url: str) -> AsyncIterator[Bench]:
         yield Bench(database_url, database, RecordingProcessing(), queueing)
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            held = condition()
-            if held if isinstance(held, bool) else await held:
-                return
-            await asyncio.sleep(0.02)
-
-
 # Who is next
 
 
 async def _order(bench: Bench, count: int) -> list[MediaId]:
     async with bench.working():
-        await until(lambda: len(bench.processing.ran) == count)
+        await eventually(lambda: len(bench.processing.ran) == count)
     return bench.processing.ran
 
 
@@ -169,7 +161,7 @@ async def test_who_floods_the_queue_does_not_keep_another_waiting(bench: Bench) 
     lone = (await bench.enqueue(3, owner=BOB))[0]
 
     async with bench.working():
-        await until(lambda: lone.id in bench.processing.ran)
+        await eventually(lambda: lone.id in bench.processing.ran)
 
     before = bench.processing.ran.index(lone.id)
     assert before <= 2
@@ -192,11 +184,11 @@ async def test_newcomers_never_pass_those_whose_round_it_is(bench: Bench) -> Non
     old = await bench.enqueue(3)
     bench.processing.gate.clear()
     async with bench.working():
-        await until(lambda: len(bench.processing.ran) == 1)
+        await eventually(lambda: len(bench.processing.ran) == 1)
         for n in range(10):
             await bench.enqueue(owner=UserId(f"new{n}"))
         bench.processing.gate.set()
-        await until(lambda: len(bench.processing.ran) == 13)
+        await eventually(lambda: len(bench.processing.ran) == 13)
 
     # The second of the old began a round; newcomers joined it behind.
     assert bench.processing.ran.index(old[1].id) == 1
@@ -213,7 +205,7 @@ async def test_a_person_goes_before_a_backfill(bench: Bench) -> None:
 async def test_an_empty_queue_begins_at_the_first_round(bench: Bench) -> None:
     await bench.enqueue(3)
     await _order(bench, 3)
-    await until(lambda: _is_empty(bench))
+    await eventually(lambda: _is_empty(bench))
 
     await bench.enqueue()
 
@@ -231,14 +223,14 @@ async def test_pictures_do_not_wait_for_films(bench: Bench) -> None:
     films = [await bench.enqueue_slow(f"film {n}") for n in range(3)]
     bench.processing.slow_gate.clear()
     async with bench.working():
-        await until(lambda: bench.processing.transcoded == [films[0].id])
+        await eventually(lambda: bench.processing.transcoded == [films[0].id])
 
         pictures = {m.id for m in await bench.enqueue(5)}
 
-        await until(lambda: pictures <= set(bench.processing.ran))
+        await eventually(lambda: pictures <= set(bench.processing.ran))
         assert bench.processing.transcoded == [films[0].id]
         bench.processing.slow_gate.set()
-        await until(lambda: bench.processing.transcoded == [m.id for m in films])
+        await eventually(lambda: bench.processing.transcoded == [m.id for m in films])
 
 
 async def test_owners_take_turns_at_what_takes_minutes(bench: Bench) -> None:
@@ -256,12 +248,12 @@ async def test_equal_films_are_transcoded_one_after_the_other(bench: Bench) -> N
     other = await bench.enqueue_slow("another film")
     bench.processing.slow_gate.clear()
     async with bench.working(transcodes=3):
-        await until(lambda: set(bench.processing.ran) == {first.id, other.id})
+        await eventually(lambda: set(bench.processing.ran) == {first.id, other.id})
         await asyncio.sleep(0.2)
         assert len(bench.processing.ran) == 2
 
         bench.processing.slow_gate.set()
-        await until(lambda: bench.processing.ran[2:] == [second.id])
+        await eventually(lambda: bench.processing.ran[2:] == [second.id])
 
 
 async def test_a_parked_film_keeps_no_equal_one_waiting(bench: Bench) -> None:
@@ -272,7 +264,7 @@ async def test_a_parked_film_keeps_no_equal_one_waiting(bench: Bench) -> None:
     second = await bench.enqueue_slow(owner=BOB)
 
     async with bench.working():
-        await until(lambda: second.id in bench.processing.ran)
+        await eventually(lambda: second.id in bench.processing.ran)
 
 
 async def test_jobs_know_how_urgent_they_are(bench: Bench) -> None:
@@ -291,7 +283,7 @@ async def test_a_shutdown_gives_a_transcode_back(
     media = await bench.enqueue_slow()
     bench.processing.slow_gate.clear()
     async with bench.working():
-        await until(lambda: bench.processing.ran == [media.id])
+        await eventually(lambda: bench.processing.ran == [media.id])
 
     assert bench.processing.broken_off == [media.id]
     assert await bench.states() == {media.id: JobState.WAITING}
@@ -301,13 +293,13 @@ async def test_a_transcode_is_broken_off_when_its_medium_goes(bench: Bench) -> N
     media = await bench.enqueue_slow()
     bench.processing.slow_gate.clear()
     async with bench.working():
-        await until(lambda: bench.processing.ran == [media.id])
+        await eventually(lambda: bench.processing.ran == [media.id])
 
         async with asyncio.timeout(2):
             await bench.database.latest.jobs.discard(media.id)
-            await until(lambda: bench.processing.broken_off == [media.id])
+            await eventually(lambda: bench.processing.broken_off == [media.id])
 
-        await until(lambda: _is_empty(bench))
+        await eventually(lambda: _is_empty(bench))
 
 
 async def test_transcodes_of_a_dead_worker_are_done_by_another(bench: Bench) -> None:
@@ -329,8 +321,8 @@ async def _fails_for_the_last_time(bench: Bench, error: Exception) -> None:
     await bench.execute("update procrastinate_jobs set attempts = $1", TRIES - 1)
     bench.processing.error = error
     async with bench.working():
-        await until(lambda: len(bench.processing.ran) == 1)
-        await until(lambda: _is_running(bench, False))
+        await eventually(lambda: len(bench.processing.ran) == 1)
+        await eventually(lambda: _is_running(bench, False))
 
 
 async def _is_running(bench: Bench, running: bool) -> bool:
@@ -356,8 +348,8 @@ async def test_what_fails_is_not_tried_again_at_once(bench: Bench) -> None:
     bench.processing.error = StorageUnavailable()
 
     async with bench.working():
-        await until(lambda: bench.processing.ran == [media.id])
-        await until(lambda: _is_running(bench, False))
+        await eventually(lambda: bench.processing.ran == [media.id])
+        await eventually(lambda: _is_running(bench, False))
 
     [job] = await bench.queueing.find(ALL, limit=9)
     assert (job.state, job.attempts) == (JobState.WAITING, 1)
@@ -430,12 +422,12 @@ async def test_a_running_job_is_broken_off_when_its_medium_goes(bench: Bench) ->
     [media] = await bench.enqueue()
     bench.processing.gate.clear()
     async with bench.working():
-        await until(lambda: bench.processing.ran == [media.id])
+        await eventually(lambda: bench.processing.ran == [media.id])
 
         await bench.database.latest.jobs.discard(media.id)
 
-        await until(lambda: bench.processing.broken_off == [media.id])
-        await until(lambda: _is_empty(bench))
+        await eventually(lambda: bench.processing.broken_off == [media.id])
+        await eventually(lambda: _is_empty(bench))
 
 
 async def test_a_shutdown_gives_a_job_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,7 +435,7 @@ async def test_a_shutdown_gives_a_job_back(bench: Bench, monkeypatch: pytest.Mon
     [media] = await bench.enqueue()
     bench.processing.gate.clear()
     async with bench.working():
-        await until(lambda: bench.processing.ran == [media.id])
+        await eventually(lambda: bench.processing.ran == [media.id])
 
     assert await bench.states() == {media.id: JobState.WAITING}
 
@@ -455,7 +447,7 @@ async def test_who_is_late_does_not_finish_a_job_that_another_has(bench: Bench) 
     [media] = await bench.enqueue()
     bench.processing.gate.clear()
     async with bench.working():
-        await until(lambda: bench.processing.ran == [media.id])
+        await eventually(lambda: bench.processing.ran == [media.id])
         # As when the rescue took it back and another worker has begun it.
         await bench.execute("update procrastinate_jobs set attempts = attempts + 1")
 
@@ -481,7 +473,7 @@ async def test_a_job_that_was_broken_off_when_its_worker_died_is_removed(bench: 
     await bench.execute("update procrastinate_jobs set status = 'doing', abort_requested = true")
 
     async with bench.working():
-        await until(lambda: _is_empty(bench))
+        await eventually(lambda: _is_empty(bench))
 
     assert bench.processing.ran == []
 
@@ -491,8 +483,8 @@ async def test_a_job_whose_workers_die_of_it_is_given_up(bench: Bench) -> None:
     await bench.execute("update procrastinate_jobs set status = 'doing', attempts = $1", TRIES - 1)
 
     async with bench.working():
-        await until(lambda: bench.processing.given_up == [(media.id, "too_complex")])
-        await until(lambda: _is_running(bench, False))
+        await eventually(lambda: bench.processing.given_up == [(media.id, "too_complex")])
+        await eventually(lambda: _is_running(bench, False))
 
     assert bench.processing.ran == []
     assert await bench.states() == {media.id: JobState.FAILED}
@@ -550,7 +542,7 @@ async def test_two_processes_share_a_duty_and_its_count(bench: Bench, database_u
         do_duties([duty], processes=bench.database.processes),
         do_duties([duty], processes=other.processes),
     ):
-        await until(lambda: len(turns) >= 10)
+        await eventually(lambda: len(turns) >= 10)
 
     assert turns == list(range(len(turns)))
 
@@ -572,7 +564,7 @@ async def test_what_concerns_a_machine_alone_is_done_by_each_process(
         do_duties([duty("one")], processes=processes),
         do_duties([duty("other")], processes=processes),
     ):
-        await until(lambda: sorted(done) == ["one", "other"])
+        await eventually(lambda: sorted(done) == ["one", "other"])
 
 
 async def test_a_stalled_process_loses_its_turn(bench: Bench, database_url: str) -> None:

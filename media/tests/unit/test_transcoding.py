@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fakes.in_memory_database import QueuedJob
+from fakes.patience import eventually
 from fakes.samples import ALICE, BOB
 from fakes.scripted_codecs import film, sound
 from fakes.service import FakeService, fake_service
@@ -65,15 +66,8 @@ async def _transcoding(fake: FakeService, media: Media) -> asyncio.Task[Processi
     fake.codecs.slow_gate.clear()
     task = asyncio.create_task(_transcode(fake, media))
     begun = len(fake.codecs.developed)
-    await _until(lambda: len(fake.codecs.developed) > begun)
+    await eventually(lambda: len(fake.codecs.developed) > begun)
     return task
-
-
-async def _until(condition: object) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 # The way through
@@ -145,7 +139,7 @@ async def test_progress_is_shown_while_a_stage_is_made(fake: FakeService) -> Non
 
     job = await _transcoding(fake, media)
 
-    await _until(lambda: _row(fake, media).stage_percent == 30)
+    await eventually(lambda: _row(fake, media).stage_percent == 30)
     assert _row(fake, media).progress_percent == (100 + 30 + 0) // 3
     assert (await fake.service.reading.get(media.id)).progress_percent == 43
     fake.codecs.slow_gate.set()
@@ -191,7 +185,7 @@ async def test_progress_that_cannot_be_told_holds_nothing_up(fake: FakeService) 
 
     fake.database.before["media.note_progress"] = away
     job = await _transcoding(fake, media)
-    await _until(lambda: fake.database.calls["media.note_progress"] > 0)
+    await eventually(lambda: fake.database.calls["media.note_progress"] > 0)
     fake.codecs.slow_gate.set()
 
     assert await job is ProcessingStatus.COMPLETED
@@ -392,7 +386,7 @@ async def test_no_more_films_are_transcoded_at_once_than_allowed() -> None:
     before = len(fake.codecs.developed)
     jobs = [asyncio.create_task(_transcode(fake, m)) for m in media]
 
-    await _until(lambda: len(fake.codecs.developed) == before + 2)
+    await eventually(lambda: len(fake.codecs.developed) == before + 2)
     await asyncio.sleep(0.02)
 
     assert len(fake.codecs.developed) == before + 2
