@@ -30,7 +30,7 @@ from media_service.core.purposes import Policies
 from media_service.core.renditions import ProcessingOptions, Stage
 
 _TELL_SECONDS = 1.0
-"""How often the progress of a medium is saved, at most."""
+"""How often the progress of a medium is saved, at most, and whether it is wanted is asked."""
 _OVER = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
 
 
@@ -191,8 +191,7 @@ class Processing:
         try:
             while not making.done():
                 await asyncio.wait({making}, timeout=self._tell_seconds)
-                percent = progress.news()
-                if percent and not making.done() and not await self._tell(media, percent):
+                if not making.done() and not await self._is_wanted(media, progress.news()):
                     return False
             await making
         finally:
@@ -200,9 +199,15 @@ class Processing:
             await asyncio.wait({making})
         return True
 
-    async def _tell(self, media: Media, percent: int) -> bool:
-        """Show how far a stage is; whether this revision of the medium is still wanted."""
+    async def _is_wanted(self, media: Media, percent: int | None) -> bool:
+        """Whether this revision is still wanted; shows how far it is, if that is news.
+
+        A long film gets a percent further in a minute, but is broken off within a second.
+        """
         with suppress(DatabaseUnavailable):
+            if percent is None:
+                found = await self._find(media.id, revision=media.revision)
+                return isinstance(found, Media)
             rows = self._database.latest.media
             is_wanted = await rows.note_progress(media.id, revision=media.revision, percent=percent)
             await self._cache.drop([media.id])

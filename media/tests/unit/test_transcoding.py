@@ -219,6 +219,19 @@ async def test_a_new_revision_breaks_the_work_on_the_old_one_off(fake: FakeServi
     assert (row.status, row.revision) == (ProcessingStatus.PENDING, 2)
 
 
+async def test_work_that_has_nothing_new_to_tell_is_broken_off_too(fake: FakeService) -> None:
+    media = await _uploaded_and_shown(fake)
+    fake.codecs.shares = (0.1,)
+    job = await _transcoding(fake, media)
+    await eventually(lambda: _row(fake, media).stage_percent == 10)
+
+    await fake.service.deleting.delete(media.id, user=ALICE)
+
+    async with asyncio.timeout(5):
+        assert await job is ProcessingStatus.CANCELLED
+    assert len(fake.codecs.broken_off) == 1
+
+
 async def test_a_job_that_is_cancelled_leaves_nothing(fake: FakeService) -> None:
     media = await _uploaded_and_shown(fake)
     before = dict(fake.blobs.contents)
