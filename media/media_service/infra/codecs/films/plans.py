@@ -56,7 +56,7 @@ _CPU_A_SECOND: Final = 12.0
 """Processor seconds for each second of 1080p at 30 frames: six times what a stream takes."""
 _USUAL_PIXEL_RATE: Final = 1920 * 1080 * 30
 _MOST_LOADED: Final = 4
-"""How many times its processor time a program may take by the clock: it runs when nothing else does."""
+"""How many times its processor time a program may take by the clock: it runs in what is left."""
 
 
 def plays_everywhere(film: Film, recipe: FilmRecipe) -> bool:
