@@ -15,7 +15,7 @@ from typing import Final
 
 from fakes import documents, films, sounds
 from fakes.boxes import appended_to, box
-from pictures import MOVING, PICTURE_FORMATS, moving, photograph, picture
+from fakes.pictures import MOVING, PICTURE_FORMATS, moving, photograph, picture
 
 TELLTALES: Final = (b"canary", b"51.5007", b"+51.5")
 _TEXT: Final = "canary at +51.5007-000.1246/"
