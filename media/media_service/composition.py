@@ -47,6 +47,7 @@ from media_service.infra.codecs.documents.codecs import (
 )
 from media_service.infra.codecs.films.codecs import AV_CELL, AV_TIME_LIMITS, FilmCodecs
 from media_service.infra.codecs.films.making import FilmMaker
+from media_service.infra.codecs.films.motion import MovingPictures
 from media_service.infra.codecs.kinds import CodecsByKind
 from media_service.infra.codecs.pictures.codecs import ImageCodecs
 from media_service.infra.codecs.programs.ffmpeg import Ffmpeg, UnusableFfmpeg
@@ -149,7 +150,7 @@ async def open_media_service(
         sounds = SoundCodecs(av_cells, ffmpeg)
         codecs = CodecsByKind(
             {
-                MediaType.IMAGE: pictures,
+                MediaType.IMAGE: MovingPictures(pictures, maker),
                 MediaType.VIDEO: films,
                 MediaType.AUDIO: sounds,
                 MediaType.DOCUMENT: documents,

@@ -35,6 +35,8 @@ RUNGS: Final = (360, 540, 720, 1080)
 """The shorter sides of a stream's rungs in pixels."""
 
 _PREVIEW_WIDTH, _PREVIEW_QUALITY = 320, 60
+_MOTION_FRAMES: Final = 10
+"""Fewer are not worth a film: of so many it has a quarter of the WebP's bytes, or less."""
 _WAVE_BOX = (640, 160)
 _WAVEFORM_POINTS: Final = 200
 _AAC_KILOBITS, _OPUS_KILOBITS = 128, 64
@@ -102,18 +104,20 @@ class _Plan:
     def of_picture(self) -> Iterator[Rendition]:
         """Animation is kept in `full`; thumbnails show the first frame.
 
-        What has transparency or moves is saved as WebP, the rest as JPEG.
+        What has transparency or moves is saved as WebP, the rest as JPEG. What moves for long is a
+        silent film as well, `motion`, at a fraction of the bytes; a film can't be transparent.
         """
         moving = self._told.frames > 1
         still = Encoding.WEBP if self._told.has_transparency else Encoding.JPEG
         yield self._planned(FULL, self._full(Encoding.WEBP if moving else still, animated=moving))
         yield from self._thumbnails(still)
+        if self._told.frames >= _MOTION_FRAMES and not self._told.has_transparency:
+            film = dataclasses.replace(self._film(), silent=True)
+            yield self._planned("motion", film, stage=Stage.COMPLETE)
 
     def of_video(self) -> Iterator[Rendition]:
         """`full` plays everywhere, `poster` is its picture, `preview` moves, `hls` adapts."""
-        policy = self._policy
-        film = FilmRecipe(short_side=policy.film_short_side, frame_rate=policy.film_frame_rate)
-        yield self._planned(FULL, film, stage=Stage.PLAYABLE)
+        yield self._planned(FULL, self._film(), stage=Stage.PLAYABLE)
         yield self._planned("poster", self._full(Encoding.JPEG))
         yield from self._thumbnails(Encoding.JPEG)
         yield from self._stream()
@@ -138,6 +142,10 @@ class _Plan:
         if self._told.pages:
             yield self._planned("page", self._full(Encoding.JPEG))
             yield from self._thumbnails(Encoding.JPEG)
+
+    def _film(self) -> FilmRecipe:
+        policy = self._policy
+        return FilmRecipe(short_side=policy.film_short_side, frame_rate=policy.film_frame_rate)
 
     def _stream(self) -> Iterator[Rendition]:
         rungs = _rungs(self._policy.stream_rungs, min(self._told.width, self._told.height))

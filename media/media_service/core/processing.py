@@ -20,6 +20,7 @@ from media_service.core.jobs import Urgency
 from media_service.core.media import (
     Media,
     MediaId,
+    MediaType,
     ProcessingStatus,
     UserId,
     require_owner,
@@ -143,6 +144,8 @@ class Processing:
             try:
                 is_wanted = await self._save(media) and await self._make(media, stage)
             except MediaError as error:
+                if media.media_type is MediaType.IMAGE and not is_passing(error):
+                    return await self._completed_without(media, stage)
                 return await self._ended(media, error)
             if not is_wanted:
                 return ProcessingStatus.CANCELLED
@@ -171,6 +174,11 @@ class Processing:
         if not all(rendition.size_bytes for rendition in shown.renditions):
             raise RenditionNotReady  # something was found damaged meanwhile, and forgotten
         return await self._saved(shown)
+
+    async def _completed_without(self, media: Media, stage: Stage) -> ProcessingStatus:
+        """COMPLETED without what can't be made: a picture is whole without a film of it."""
+        kept = tuple(r for r in media.renditions if r.stage is not stage)
+        return await self._completed(dataclasses.replace(media, renditions=kept))
 
     async def _handed_over(self, media: Media, urgency: Urgency) -> ProcessingStatus:
         """Show the first stage, and have the rest made by another job: both or neither."""

@@ -14,8 +14,8 @@ from media_service.core.formats import Format
 from media_service.core.media import Purpose, Sha256
 from media_service.core.planning import plan_renditions
 from media_service.core.purposes import DEFAULT_POLICIES
-from media_service.core.recipes import Encoding, PictureRecipe, Shape, is_version
-from media_service.core.renditions import Inspection, ProcessingOptions, Rendition
+from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Shape, is_version
+from media_service.core.renditions import Inspection, ProcessingOptions, Rendition, Stage
 
 FACE = DEFAULT_POLICIES.of[Purpose.PROFILE_PICTURE].developing
 sides = st.integers(1, 16_384)
@@ -240,6 +240,18 @@ def test_what_moves_is_kept_moving_in_full_only() -> None:
     assert {(recipe_of(r).encoding, recipe_of(r).animated) for r in thumbnails} == {
         (Encoding.JPEG, False)
     }
+
+
+def test_what_moves_for_long_is_a_silent_film_too() -> None:
+    motion = _plan(inspection=an_inspection(frames=10))[-1]
+
+    assert (motion.name, motion.stage) == ("motion", Stage.COMPLETE)
+    assert motion.recipe == FilmRecipe(short_side=720, frame_rate=60, silent=True)
+
+
+@pytest.mark.parametrize("told", [{"frames": 9}, {"frames": 50, "has_transparency": True}])
+def test_what_is_short_or_transparent_is_no_film(told: dict[str, Any]) -> None:
+    assert "motion" not in {r.name for r in _plan(inspection=an_inspection(**told))}
 
 
 def test_only_what_plays_is_made_anew_at_another_loudness() -> None:

@@ -9,7 +9,7 @@ import pytest
 from fakes.in_memory_database import QueuedJob
 from fakes.patience import eventually
 from fakes.samples import ALICE, BOB
-from fakes.scripted_codecs import film, sound
+from fakes.scripted_codecs import film, picture, sound
 from fakes.service import FakeService, fake_service
 from media_service.core.blobs import developing_lock, original_key
 from media_service.core.developing import DevelopingLimits
@@ -323,6 +323,19 @@ async def test_a_failure_half_way_keeps_what_was_made(fake: FakeService) -> None
     assert (row.failure_code, _made(row)) == ("broken_file", _of(media, Stage.PREVIEW))
     assert fake.staging.open_files == 0
     assert len(fake.database.renditions) == len(_of(media, Stage.PREVIEW))
+
+
+async def test_a_picture_is_complete_without_a_film_that_cannot_be_made(fake: FakeService) -> None:
+    media = await fake.upload(picture(frames=12), **POST)
+    assert _of(media, Stage.COMPLETE) == {"motion"}
+    await fake.do(fake.database.jobs.pop())
+    fake.codecs.develop_error = BrokenFile()
+
+    assert await _transcode(fake, media) is ProcessingStatus.COMPLETED
+
+    row = _row(fake, media)
+    assert row.rendition("motion") is None
+    assert all(rendition.size_bytes for rendition in row.renditions)
 
 
 async def test_a_failure_that_passes_is_left_to_another_attempt(fake: FakeService) -> None:

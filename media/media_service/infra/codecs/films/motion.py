@@ -1,0 +1,76 @@
+"""Silent films of moving pictures: a cell has told of the picture, ffmpeg reads it once more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from media_service.core.codec_ports import Codecs, OnProgress, no_progress
+from media_service.core.errors import DecoderUnavailable
+from media_service.core.formats import Format
+from media_service.core.recipes import FilmRecipe, Recipe
+from media_service.core.renditions import Inspection
+from media_service.infra.codecs.films.description import Film, Size
+from media_service.infra.codecs.films.making import FilmMaker
+
+_INPUTS: Final[Mapping[Format, tuple[str, str]]] = {
+    Format.GIF: ("gif", "gif"),
+    Format.PNG: ("apng", "apng"),
+    Format.WEBP: ("webp_anim", "webp_anim"),
+    Format.AVIF: ("mov", "av1"),
+}
+"""What ffmpeg calls them: demuxer and decoder."""
+_SEQUENCE: Final = 1
+"""The stream of an AVIF's frames; the first is its still picture."""
+_LEAST_MS, _MOST_RATE = 100, 60.0
+
+
+class MovingPictures:
+    """Implements `core.codec_ports.Codecs` for pictures, those that become films included.
+
+    Films come in calls of their own, as they are of another stage. Without a maker there are none.
+    """
+
+    def __init__(self, pictures: Codecs, maker: FilmMaker | None) -> None:
+        self._pictures = pictures
+        self._maker = maker
+
+    def formats(self) -> frozenset[Format]:
+        """Those of pictures."""
+        return self._pictures.formats()
+
+    async def inspect(self, source: Path, *, format: Format) -> Inspection:
+        """As the port promises."""
+        return await self._pictures.inspect(source, format=format)
+
+    async def develop(
+        self,
+        source: Path,
+        *,
+        format: Format,
+        targets: Sequence[tuple[Recipe, Path]],
+        on_progress: OnProgress = no_progress,
+    ) -> list[Size]:
+        """As the port promises."""
+        if not all(isinstance(recipe, FilmRecipe) for recipe, _ in targets):
+            return await self._pictures.develop(source, format=format, targets=targets)
+        if self._maker is None:
+            raise DecoderUnavailable
+        told = await self.inspect(source, format=format)
+        film = _described(told, format)
+        return await self._maker.make(film, source, targets=targets, on_progress=on_progress)
+
+
+def _described(told: Inspection, format: Format) -> Film:
+    demuxer, codec = _INPUTS[format]
+    lasting_ms = max(told.duration_ms, _LEAST_MS)
+    return Film(
+        demuxer=demuxer,
+        codec=codec,
+        stream=_SEQUENCE if format is Format.AVIF else 0,
+        seconds=lasting_ms / 1000,
+        width=told.width,
+        height=told.height,
+        frame_rate=min(_MOST_RATE, 1000 * told.frames / lasting_ms),
+    )
