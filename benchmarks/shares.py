@@ -24,7 +24,7 @@ MOST = 2.0
 
 def measure(folder: Path) -> list[Row]:
     """The 99th percentile of answers to pictures, alone and while two films are transcoded."""
-    film = clip(folder / "film.mp4", seconds=120, megabits=8, codec="libx265").read_bytes()
+    film = clip(folder / "film.mp4", seconds=40, megabits=8, codec="libx265").read_bytes()
     picture = photograph(4)
     with Mediad(folder / "mediad", MEDIAD_TRANSCODES=str(FILMS)).running() as mediad:
         return asyncio.run(_measured(mediad, film, picture))
