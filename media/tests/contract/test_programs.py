@@ -15,6 +15,7 @@ import pytest
 from media_service.infra.codecs.programs.running import (
     Allowance,
     ProgramFailed,
+    ProgramKilled,
     ProgramLate,
     private_folder,
     run_program,
@@ -135,6 +136,18 @@ async def test_a_program_that_uses_up_its_time_is_killed(folder: Path) -> None:
 
     with pytest.raises(ProgramLate):
         await run(folder, [*ENDLESS, "-y"], allowance=allowed(wall_seconds=0.3))
+
+
+async def test_a_program_that_others_kill_is_not_at_fault(folder: Path) -> None:
+    running = asyncio.create_task(run(folder, ENDLESS))
+    others = descendants(os.getpid())
+    await until_there(folder / "endless.mkv")
+
+    [pid] = [pid for pid in descendants(os.getpid()) if pid not in others]
+    os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(ProgramKilled):
+        await running
 
 
 async def test_a_program_writes_no_more_than_allowed(folder: Path) -> None:

@@ -27,6 +27,7 @@ from media_service.infra.codecs.programs.launching import CANNOT_START
 from media_service.infra.codecs.programs.running import (
     Allowance,
     ProgramFailed,
+    ProgramKilled,
     ProgramLate,
     private_folder,
     run_program,
@@ -77,7 +78,7 @@ class Ffmpeg:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 version = await _check(path, Path(folder), is_known=chosen is None)
-        except (ProgramFailed, ProgramLate, OSError) as cause:
+        except (ProgramFailed, ProgramLate, ProgramKilled, OSError) as cause:
             raise UnusableFfmpeg(f"{path} does not run here: {cause or 'too slow'}") from cause
         return cls(path=path, version=version)
 
@@ -116,6 +117,9 @@ class Ffmpeg:
             raise refusal(cause) from cause
         except ProgramLate as cause:
             raise TooComplex from cause
+        except ProgramKilled as cause:
+            _log.warning("ffmpeg was killed by others; is there enough memory?")
+            raise DecoderUnavailable from cause
         except OSError as cause:
             raise StorageUnavailable from cause
         return seconds

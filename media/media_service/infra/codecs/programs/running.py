@@ -25,6 +25,8 @@ _FILE_MODE: Final = 0o600
 _READ_BYTES: Final = 65_536
 _KEPT_LINE: Final = 4096
 _KEPT_COMPLAINT: Final = 4000
+_AS_GOOD_AS_ALL: Final = 0.8
+"""This share of its processor time, by the parent's clock, was all of it by the kernel's ticks."""
 
 OnLine = Callable[[str], None]
 """Told each line a program prints."""
@@ -51,6 +53,10 @@ class ProgramFailed(Exception):
 
 class ProgramLate(Exception):
     """A program was killed for it took too long."""
+
+
+class ProgramKilled(Exception):
+    """A program was killed by others: by who looks after the machine, or its memory."""
 
 
 @contextlib.asynccontextmanager
@@ -95,8 +101,8 @@ async def run_program(
 ) -> None:
     """Run it in the folder, the source as descriptor `launching.SOURCE`, until it ends.
 
-    What is cancelled has ended before it raises. Raises ProgramFailed, ProgramLate; OSError if
-    the source can't be opened or no process started.
+    What is cancelled has ended before it raises. Raises ProgramFailed, ProgramLate, ProgramKilled;
+    OSError if the source can't be opened or no process started.
     """
     with contextlib.ExitStack() as stack:
         descriptor = -1
@@ -118,11 +124,13 @@ async def run_program(
     complaint = bytearray()
     try:
         async with asyncio.timeout(allowance.wall_seconds):
-            status = await _until_end(process, on_line, complaint)
+            status, cpu_seconds = await _until_end(process, on_line, complaint)
     except TimeoutError as cause:
         raise ProgramLate from cause
     finally:
         await _end(process)
+    if status == -signal.SIGKILL and cpu_seconds < _AS_GOOD_AS_ALL * allowance.cpu_seconds:
+        raise ProgramKilled
     if status:
         raise ProgramFailed(status, complaint.decode(errors="replace"))
 
@@ -143,13 +151,20 @@ def _start(order: Order) -> subprocess.Popen[bytes]:
 
 async def _until_end(
     process: subprocess.Popen[bytes], on_line: OnLine, complaint: bytearray
-) -> int:
+) -> tuple[int, float]:
+    """Its status, and how much processor time it used."""
     assert process.stdout
     assert process.stderr
     async with asyncio.TaskGroup() as reading:
         reading.create_task(_tell_lines(process.stdout, on_line))
         reading.create_task(_keep_end(process.stderr, complaint))
-    return await asyncio.to_thread(process.wait)
+    return await asyncio.to_thread(_waited_for, process)
+
+
+def _waited_for(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, used.ru_utime + used.ru_stime
 
 
 async def _tell_lines(pipe: IO[bytes], on_line: OnLine) -> None:
