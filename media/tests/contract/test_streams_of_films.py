@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 from contract.cutting_room import PREVIEW, CuttingRoom, is_near, open_room, shown, stream_of
-from fakes.films import RED, film, phone_film
+from fakes.films import RED, film, made, phone_film
 from media_service.core.formats import Format
 from PIL import Image
 
@@ -78,6 +78,19 @@ def test_a_playlist_names_every_byte_of_its_segments_once(stream: list[bytes]) -
             assert content[start + 4 : start + 8] in (b"moof", b"styp", b"sidx")
             end += length
         assert end <= len(content)
+
+
+async def test_a_playlist_lasts_as_long_as_sound_that_goes_on(room: CuttingRoom) -> None:
+    sources = ("testsrc2=s=320x180:r=25:d=2", "sine=duration=7")
+    inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+    source = made([*inputs, "-pix_fmt", "yuv420p"], container="mp4")
+
+    _, playlist, _ = await room.make(source, *stream_of(180))
+
+    assert sum(seconds for seconds, _, _ in segments_in(playlist.decode())) == pytest.approx(
+        7, abs=0.1
+    )
+    assert "TARGETDURATION:7" in playlist.decode()
 
 
 def test_each_segment_plays_after_the_header_alone(stream: list[bytes]) -> None:

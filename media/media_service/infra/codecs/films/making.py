@@ -126,8 +126,8 @@ class _Making:
         arguments = stream_arguments(
             self._film, stream.rungs, frame_rate=stream.frame_rate, preview=preview
         )
-        await self._run("stream", arguments)
-        rungs = {rung: self._rung(rung, stream) for rung in stream.rungs}
+        seconds = await self._run("stream", arguments)
+        rungs = {rung: self._rung(rung, stream).lasting(seconds) for rung in stream.rungs}
         return {path: self._take_part(recipe, path, rungs) for recipe, path in work}
 
     def _rung(self, rung: int, stream: StreamRecipe) -> Rung:
@@ -158,7 +158,8 @@ class _Making:
                 self._take(rung_files(recipe.short_side)[1], path)
         return rung_size(self._film, recipe.short_side)
 
-    async def _run(self, kind: str, arguments: Sequence[str], *, is_whole: bool = True) -> None:
+    async def _run(self, kind: str, arguments: Sequence[str], *, is_whole: bool = True) -> float:
+        """How many seconds were made."""
         with timed(kind):
             source_bytes = self._source.stat().st_size
             seconds = await self._ffmpeg.run(
@@ -170,6 +171,7 @@ class _Making:
             )
             if is_whole and seconds < LEAST_MADE * self._film.seconds - 1 / self._film.frame_rate:
                 raise BrokenFile
+        return seconds
 
     def _take(self, name: str, path: Path) -> None:
         take_made(self._folder / name, path)

@@ -18,6 +18,8 @@ _RANGE = re.compile(r"#EXT-X-BYTERANGE:(\d{1,12})@(\d{1,12})")
 _MOST_HEADER: Final = 65_536
 _H264_RECORD: Final = 4
 _AAC_LC: Final = "mp4a.40.2"
+_SOUND_GOES_ON: Final = 0.5
+"""Sound that ends so much later than pictures is no rounding."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,7 +51,24 @@ class Rung:
     def average_bandwidth(self) -> int:
         """The bits a second of the whole."""
         total = sum(segment.size_bytes for segment in self.segments)
-        return _bandwidth(total, sum(segment.seconds for segment in self.segments))
+        return _bandwidth(total, self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """How long it plays."""
+        return sum(segment.seconds for segment in self.segments)
+
+    def lasting(self, seconds: float) -> Rung:
+        """The same, of which the last segment plays on if there is sound for so long.
+
+        Who wrote the playlist measured pictures only; the sound after them is in that segment.
+        """
+        more = seconds - self.seconds
+        if more < _SOUND_GOES_ON:
+            return self
+        *others, last = self.segments
+        longer = dataclasses.replace(last, seconds=last.seconds + more)
+        return dataclasses.replace(self, segments=(*others, longer))
 
 
 def read_rung(
