@@ -216,6 +216,13 @@ async def test_a_sound_of_every_kind_plays(listener: Listener, kind: str) -> Non
     assert listener.progress[-1] == 1.0
 
 
+async def test_the_shortest_sound_plays(listener: Listener) -> None:
+    content = sounds.sound("wav", seconds=0.0001)
+
+    for made in await listener.develop(content, Format.WAV, AAC, OPUS):
+        assert 0 < heard(made)[1] < 0.1
+
+
 @pytest.mark.parametrize(("channels", "wanted"), [(1, 1), (2, 2), (6, 2), (8, 2)])
 async def test_what_has_more_channels_is_mixed_down(
     listener: Listener, channels: int, wanted: int

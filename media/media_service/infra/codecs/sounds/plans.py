@@ -31,6 +31,8 @@ SILENCE_LUFS: Final = -70.0
 _MOST_SECONDS: Final = 1e6
 _AAC_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _OPUS_RATE: Final = 48_000
+_LEAST_SECONDS: Final = 0.02
+"""One packet of Opus. Of less, an encoder makes a file in which there is nothing to play."""
 _MOST_COPIED_BITS: Final = 320_000
 _MEASURED = re.compile(r"lavfi\.r128\.(I|LRA|true_peaks_ch\d)=(-?[\d.]+|-?inf|nan)")
 _MOST_GAIN: Final = 40.0
@@ -175,6 +177,8 @@ def _encoding(sound: Sound, recipe: SoundRecipe, loudness: Loudness | None) -> l
     if recipe.normalized and loudness and loudness.integrated > SILENCE_LUFS:
         steps.append(_normalizing(loudness))
     steps.append(f"aresample={rate}")
+    if sound.seconds < _LEAST_SECONDS:
+        steps.append(f"apad=whole_dur={_LEAST_SECONDS}")
     encoder = ["-c:a", "libopus" if is_opus else "aac", "-b:a", f"{kilobits}k"]
     return ["-af", ",".join(steps), *encoder, "-ar", str(rate), "-ac", str(channels)]
 
