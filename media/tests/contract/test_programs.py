@@ -131,7 +131,7 @@ async def test_links_and_folders_are_no_results(folder: Path) -> None:
 
 async def test_a_program_that_uses_up_its_time_is_killed(folder: Path) -> None:
     with pytest.raises(ProgramFailed) as failed:
-        await run(folder, ENDLESS, allowance=allowed(cpu_seconds=0.2))
+        await run(folder, ENDLESS, allowance=allowed(cpu_seconds=0.2, wall_seconds=100))
     assert failed.value.status == -signal.SIGKILL
 
     with pytest.raises(ProgramLate):
