@@ -16,7 +16,7 @@ from benchmarks.photographs import variant as picture_variant
 from benchmarks.reports import Row
 from tests.e2e.processes import Mediad, Stub, stub, upload_request
 
-PICTURES = 100
+PICTURES = 300
 PAUSE_SECONDS = 0.02
 FILMS = 2
 MOST = 2.0
