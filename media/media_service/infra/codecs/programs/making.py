@@ -36,13 +36,15 @@ class Share:
         self._seconds, self._on_progress = seconds, on_progress
         self._number, self._of = number, of
         self._told_at = 0.0
+        self._made = 0.0
 
     def __call__(self, seconds: float) -> None:
-        """So many seconds were made."""
+        """So many seconds were made; ffmpeg itself goes back now and then."""
+        self._made = max(self._made, min(1.0, seconds / self._seconds))
         now = time.monotonic()
         if now - self._told_at >= _SECONDS_BETWEEN:
             self._told_at = now
-            self._on_progress((self._number + min(1.0, seconds / self._seconds)) / self._of)
+            self._on_progress((self._number + self._made) / self._of)
 
 
 def take_made(made: Path, target: Path) -> None:
