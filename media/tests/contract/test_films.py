@@ -254,6 +254,18 @@ async def test_a_length_that_the_header_claims_is_not_believed(cinema: Cinema) -
     assert (await cinema.inspect(content)).duration_ms == pytest.approx(1000, abs=60)
 
 
+@pytest.mark.parametrize("paused_at", ["0.9", "0.98", "1.02"])
+async def test_a_pause_among_frames_out_of_order_counts_once(
+    cinema: Cinema, paused_at: str
+) -> None:
+    source = ("-f", "lavfi", "-i", films.pattern((320, 180), seconds=4))
+    pause = ("-vf", f"select=lt(t\\,{paused_at})+gt(t\\,3)", "-fps_mode", "vfr")
+    order = ("-c:v", "libx264", "-x264-params", "b-adapt=0:scenecut=0", "-pix_fmt", "yuv420p")
+    content = films.made([*source, *pause, *order], container="mp4")
+
+    assert (await cinema.inspect(content)).duration_ms == pytest.approx(4000, abs=60)
+
+
 async def test_a_film_that_fades_in_shows_a_frame_that_is_not_black(cinema: Cinema) -> None:
     fading = ("-vf", "fade=t=in:st=0.4:d=0.2", "-g", "10")
     poster = await cinema.poster(films.film(options=fading))

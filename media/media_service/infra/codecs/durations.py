@@ -24,6 +24,8 @@ _MOST_PACKETS: Final = 2_000_000
 def duration_ms(container: InputContainer, streams: Sequence[Stream]) -> int:
     """From the first packet of these streams to the end of the last; leaves the place it reads at.
 
+    A packet tells how long it is until the next is decoded. Where frames are shown in another
+    order, that says something of the end only in the packet decoded last.
     Reads what follows the last keyframe, or all of a file that can't be searched. Raises
     BrokenFile if there is no packet, TooComplex for too many.
     """
@@ -52,21 +54,26 @@ def _start(streams: Sequence[Stream]) -> Fraction:
 def _last_end(container: InputContainer, streams: Sequence[Stream]) -> Fraction | None:
     """When the last of the packets that follow ends, in seconds."""
     last: dict[int, int] = {}
+    lasting: dict[int, int] = {}
     with contextlib.suppress(av.error.FFmpegError):
         for count, packet in enumerate(container.demux(*streams)):
             if count > _MOST_PACKETS:
                 raise TooComplex
-            end = _end(packet)
-            if end is not None:
-                last[packet.stream_index] = max(end, last.get(packet.stream_index, end))
+            start = _start_of(packet)
+            if start is not None:
+                last[packet.stream_index] = max(start, last.get(packet.stream_index, start))
+                lasting[packet.stream_index] = packet.duration or 0
     bases = {stream.index: stream.time_base for stream in streams}
-    ends = (Fraction(end) * base for i, end in last.items() if (base := bases[i]) is not None)
+    ends = (
+        Fraction(start + lasting[index]) * base
+        for index, start in last.items()
+        if (base := bases[index]) is not None
+    )
     return max(ends, default=None)
 
 
-def _end(packet: Packet[Any]) -> int | None:
+def _start_of(packet: Packet[Any]) -> int | None:
     """In its stream's time base; None for what only marks the end of a stream."""
     if not packet.size:
         return None
-    starts = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
-    return max(starts) + (packet.duration or 0) if starts else None
+    return max((stamp for stamp in (packet.pts, packet.dts) if stamp is not None), default=None)
