@@ -15,7 +15,9 @@ import pytest
 import pytest_asyncio
 from contract.studio import Studio, difference, opened, pixels_of, recipe
 from fakes import pictures
-from fakes.pictures import ApngFrame
+from fakes.pictures import MOVING, ApngFrame
+from fakes.witnesses import most_memory
+from media_service.core.errors import BrokenFile
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, PictureRecipe, Shape
 from media_service.core.renditions import Inspection
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FULL = recipe(Shape.FIT, 2048, 2048, encoding=Encoding.WEBP, animated=True, quality=100)
 SIZE = (40, 30)
+MOST_BYTES = 150 * 1024 * 1024
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -164,17 +167,41 @@ async def test_a_sequence_of_avif_keeps_its_alpha(studio: Studio) -> None:
         assert difference(one[:, :, 3], frame[:, :, 3]) < 6
 
 
-async def test_memory_does_not_grow_with_frames(studio: Studio) -> None:
-    """240 megapixels, which would be 960 MB at once: more than a cell has."""
-    frame = _piece((200, 100, 0, 255), (2000, 1500))
-    small = _piece((0, 0, 0, 255), (10, 10))
-    content = pictures.apng_of(
-        ApngFrame(frame), *[ApngFrame(small, 10 * n) for n in range(20)], size=(2000, 1500)
-    )
+@pytest.mark.parametrize("format", [Format.WEBP, Format.PNG])
+async def test_what_moves_is_shown_as_stored_whatever_its_exif_says(
+    studio: Studio, format: Format
+) -> None:
+    content = pictures.moving(format=format, orientation=6)
+
+    inspection = await studio.inspect(content, format)
+    [developed] = await studio.develop(content, format, FULL)
+
+    shown = _shown(developed)
+    assert (inspection.width, inspection.height) == (120, 90)
+    assert len(shown) == 5
+    assert difference(shown[0][:, :, :3], pictures.scene(120, 90)) < 6
+
+
+async def test_frames_of_a_webp_that_are_missing_break_it(studio: Studio) -> None:
+    content = pictures.moving(format=Format.WEBP)
+    at = content.index(b"ANMF") + 4
+    frame = 4 + int.from_bytes(content[at : at + 4], "little")
+    damaged = content[: at + 20] + bytes(frame - 20) + content[at + frame :]
+
+    with pytest.raises(BrokenFile):
+        await studio.inspect(damaged, Format.WEBP)
+
+
+@pytest.mark.parametrize("format", MOVING)
+async def test_memory_does_not_grow_with_frames(tmp_path: Path, format: Format) -> None:
+    """32 megapixels, which would be 128 MB at once beside what a cell is anyway."""
+    content = pictures.moving(40, format=format, size=(1000, 800))
     box: PictureRecipe = recipe(Shape.FIT, 200, 200, encoding=Encoding.WEBP, animated=True)
+    async with Cells(size=1) as cells:
+        studio = Studio(ImageCodecs(cells), tmp_path)
 
-    inspection: Inspection = await studio.inspect(content, Format.PNG)
-    [developed] = await studio.develop(content, Format.PNG, box)
+        inspection: Inspection = await studio.inspect(content, format)
+        [developed] = await studio.develop(content, format, box)
 
-    assert inspection.frames == 21
-    assert len(_shown(developed)) == 21
+        assert max(map(most_memory, cells.pids())) < MOST_BYTES
+    assert inspection.frames == len(_shown(developed)) == 40

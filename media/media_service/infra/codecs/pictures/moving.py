@@ -1,4 +1,4 @@
-"""Pictures that move, frame by frame: what libvips takes for still ones.
+"""Pictures that move, frame by frame: what libvips takes for still ones, or holds all at once.
 
 Each frame is on its way from the decoder to the encoder by itself, so that memory does not grow
 with their number.
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, _webp
 
+from media_service.core.errors import BrokenFile
 from media_service.infra.codecs.headers.apng import Animation
 from media_service.infra.codecs.headers.apng import Frame as Piece
-from media_service.infra.codecs.headers.limits import Buffer
+from media_service.infra.codecs.headers.limits import Buffer, Header
 from media_service.infra.codecs.pictures.raster import Raster
 
 Canvas = npt.NDArray[np.uint8]
@@ -26,6 +27,7 @@ _NEVER: Final = 2**31 - 1
 """A whole frame so seldom: others are what has changed."""
 _EFFORT: Final = 0
 _MOST_LOOPS: Final = 65_535
+_MIXED_PIXELS: Final = 65_536
 
 
 class Frame(NamedTuple):
@@ -36,16 +38,27 @@ class Frame(NamedTuple):
 
 
 def apng_frames(data: Buffer, animation: Animation) -> Iterator[Frame]:
-    """Every frame of an animated PNG as it is shown: put onto what was there before."""
+    """Every frame of an animated PNG as it is shown: put onto what was there before.
+
+    A frame is good until the next one is asked for, which is drawn onto the same canvas.
+    """
     across, down = (int.from_bytes(animation.header[at : at + 4], "big") for at in (0, 4))
     canvas: Canvas = np.zeros((down, across, 4), np.uint8)
     for number, piece in enumerate(animation.frames):
         place = np.s_[piece.top : piece.top + piece.height, piece.left : piece.left + piece.width]
         before = canvas[place].copy() if piece.disposal == _TO_BEFORE and number else None
-        pixels = _rgba(Raster.of_file("pngload", animation.still(data, piece)))
-        canvas[place] = _over(pixels, canvas[place]) if piece.is_over else pixels
-        yield Frame(Raster.of_array(canvas.copy()), piece.duration_ms)
+        pixels = Raster.of_file("pngload", animation.still(data, piece)).to_8_bits().array()
+        _put(pixels, canvas[place], is_over=piece.is_over)
+        yield Frame(Raster.of_array(canvas), piece.duration_ms)
         _dispose(canvas, place, piece, before)
+
+
+def _put(pixels: Canvas, canvas: Canvas, *, is_over: bool) -> None:
+    """Piece by piece: mixing takes several times the memory of what is mixed."""
+    rows = max(1, _MIXED_PIXELS // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        strip, below = _rgba(pixels[top : top + rows]), canvas[top : top + rows]
+        below[:] = _over(strip, below) if is_over else strip
 
 
 def _dispose(canvas: Canvas, place: Any, piece: Piece, before: Canvas | None) -> None:
@@ -56,8 +69,7 @@ def _dispose(canvas: Canvas, place: Any, piece: Piece, before: Canvas | None) ->
         canvas[place] = 0
 
 
-def _rgba(raster: Raster) -> Canvas:
-    pixels = raster.to_8_bits().array()
+def _rgba(pixels: Canvas) -> Canvas:
     channels = pixels.shape[2]
     colours = pixels[:, :, : channels - 1 + channels % 2]
     rgba = np.full((*pixels.shape[:2], 4), _OPAQUE, np.uint8)
@@ -81,6 +93,27 @@ def _over(above: Canvas, below: Canvas) -> Canvas:
     return mixed
 
 
+class WebpFrames:
+    """The frames of a moving WebP, and how often they are played (0: for ever)."""
+
+    def __init__(self, data: Buffer) -> None:
+        # Not Image.open: it would first import all plugins, which a cell can't any more.
+        self._decoder = _webp.WebPAnimDecoder(bytes(data))
+        self._size, self.plays, _, self._count, _ = self._decoder.get_info()
+
+    def shown(self, header: Header) -> Iterator[Frame]:
+        """Every frame as it is shown. Raises BrokenFile if they aren't what the header says."""
+        if (*self._size, self._count) != (header.width, header.height, header.frames):
+            raise BrokenFile
+        self._decoder.reset()
+        before_ms = 0
+        for _ in range(self._count):
+            pixels, until_ms = self._decoder.get_next()
+            canvas = np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 4)
+            yield Frame(Raster.of_array(canvas), max(1, until_ms - before_ms))
+            before_ms = until_ms
+
+
 def webp_of(frames: Iterator[Frame], *, size: tuple[int, int], plays: int, quality: int) -> bytes:
     """A moving WebP of frames that have this size; no metadata."""
     # Not Image.save: it would hold all frames at once.
@@ -102,5 +135,5 @@ def webp_of(frames: Iterator[Frame], *, size: tuple[int, int], plays: int, quali
 def _image(raster: Raster) -> Image.Image:
     pixels = raster.array()
     if pixels.shape[2] < 3:
-        pixels = _rgba(raster)
+        pixels = _rgba(pixels)
     return Image.fromarray(pixels)

@@ -5,6 +5,7 @@ Which decoder meets which format:
   for what it can't do (CMYK, harmless blemishes).
 - PNG, WebP, GIF: libvips.
 - What moves in a PNG: libvips, frame by frame, as it only sees the first one by itself.
+- What moves in a WebP: Pillow's own libwebp, frame by frame, as libvips would hold all at once.
 - AVIF: Pillow's own libavif with dav1d. Not libvips, whose bundled libheif doesn't tell its
   version.
 - HEIC: pillow-heif, if the libheif in it is of a version without known holes.
@@ -40,7 +41,7 @@ from media_service.infra.codecs.headers.limits import (
     check_pixels,
 )
 from media_service.infra.codecs.headers.png import animation_of
-from media_service.infra.codecs.pictures.moving import Frame, apng_frames, webp_of
+from media_service.infra.codecs.pictures.moving import Frame, WebpFrames, apng_frames, webp_of
 from media_service.infra.codecs.pictures.raster import Raster, VipsError, vips_version
 
 SAFE_LIBHEIF: Final = (1, 23, 5)
@@ -255,7 +256,25 @@ class _Png(_VipsPicture, _ByFrames):
         return apng_frames(self._data, self._animation)
 
 
-class _MovingPicture(_VipsPicture):
+class _Webp(_VipsPicture, _ByFrames):
+    format = Format.WEBP
+    loader = "webpload"
+
+    def __init__(self, data: Buffer) -> None:
+        super().__init__(data)
+        self._moving = WebpFrames(data) if self.header.frames > 1 else None
+        self.plays = self._moving.plays if self._moving else 0
+
+    def frames(self) -> Iterator[Frame]:
+        if self._moving is None:
+            return iter((Frame(self.decode(), 0),))
+        return self._moving.shown(self.header)
+
+
+class _Gif(_VipsPicture):
+    format = Format.GIF
+    loader = "gifload"
+
     def look_at_frames(self) -> Frames:
         with decoding():
             strip = self._strip()
@@ -269,16 +288,6 @@ class _MovingPicture(_VipsPicture):
     def _strip(self) -> Raster:
         """All frames, below each other."""
         return Raster.of_file(self.loader, self._data, n=-1)
-
-
-class _Webp(_MovingPicture):
-    format = Format.WEBP
-    loader = "webpload"
-
-
-class _Gif(_MovingPicture):
-    format = Format.GIF
-    loader = "gifload"
 
 
 class _Avif(_ByFrames):
