@@ -223,10 +223,18 @@ class Processing:
         return True
 
     async def give_up(self, media_id: MediaId, *, revision: int, code: str) -> None:
-        """Mark a medium FAILED after the last attempt, if this is still its revision."""
+        """Mark a medium FAILED after the last attempt, if this is still its revision.
+
+        A picture is COMPLETED without what can't be made, if the rest is there.
+        """
         media = (await self._database.latest.media.find([media_id])).get(media_id)
-        if media and media.revision == revision and media.status not in _OVER:
-            await self._save(self._failed(media, code))
+        if not media or media.revision != revision or media.status in _OVER:
+            return
+        if media.media_type is MediaType.IMAGE and media.is_slow:
+            with suppress(RenditionNotReady):
+                await self._completed_without(media, Stage.COMPLETE)
+                return
+        await self._save(self._failed(media, code))
 
     async def postpone(self, media_id: MediaId, *, revision: int) -> None:
         """Mark a medium PENDING again whose job is put off for long."""

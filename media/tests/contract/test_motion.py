@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
-from contract.cutting_room import FFMPEG, shown
-from fakes.pictures import MOVING, moving, picture
-from media_service.core.errors import BrokenFile, DecoderUnavailable
+from contract.cutting_room import FFMPEG, Made, shown
+from fakes.pictures import MOVING, moving, picture, scene
+from media_service.core.errors import BrokenFile, UnsupportedCodec
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Shape
 from media_service.infra.codecs.cells.pool import Cells
@@ -15,26 +17,79 @@ from media_service.infra.codecs.films.codecs import AV_CELL
 from media_service.infra.codecs.films.making import FilmMaker
 from media_service.infra.codecs.films.motion import MovingPictures
 from media_service.infra.codecs.pictures.codecs import ImageCodecs
+from PIL import Image
 
 SILENT = FilmRecipe(short_side=720, frame_rate=60, silent=True)
 SMALL = PictureRecipe(shape=Shape.FIT, width=40, height=40, quality=80, encoding=Encoding.JPEG)
+
+
+async def _filmed(folder: Path, content: bytes, format: Format) -> Made:
+    source, target = folder / "source", folder / "film"
+    source.write_bytes(content)
+    async with Cells(size=1) as cells, Cells(AV_CELL, size=1) as av_cells:
+        codecs = MovingPictures(ImageCodecs(cells), FilmMaker(FFMPEG, av_cells))
+        sizes = await codecs.develop(source, format=format, targets=[(SILENT, target)])
+    film = shown(target.read_bytes())
+    assert sizes == [film.size]
+    return film
 
 
 @pytest.mark.parametrize("format", MOVING)
 async def test_every_frame_of_a_moving_picture_is_in_its_film(
     tmp_path: Path, format: Format
 ) -> None:
-    source, target = tmp_path / "source", tmp_path / "film"
-    source.write_bytes(moving(12, format=format))
+    film = await _filmed(tmp_path, moving(12, format=format), format)
 
-    async with Cells(size=1) as cells, Cells(AV_CELL, size=1) as av_cells:
-        codecs = MovingPictures(ImageCodecs(cells), FilmMaker(FFMPEG, av_cells))
-        sizes = await codecs.develop(source, format=format, targets=[(SILENT, target)])
-
-    film = shown(target.read_bytes())
-    assert sizes == [film.size] == [(120, 90)]
+    assert film.size == (120, 90)
     assert film.times == pytest.approx([0.07 * n for n in range(12)], abs=0.01)
     assert (film.video, film.audio, film.pixel_format) == ("h264", "", "yuv420p")
+
+
+def _lasting(delay_ms: int, format: Format) -> bytes:
+    content = moving(12, format=Format.GIF)
+    if format is Format.GIF:
+        control = b"\x21\xf9\x04"
+        told = (delay_ms // 10).to_bytes(2, "little")
+        first, *frames = content.split(control)
+        return control.join([first, *(frame[:1] + told + frame[3:] for frame in frames)])
+    with Image.open(io.BytesIO(content)) as image:
+        file = io.BytesIO()
+        image.save(file, format.name, save_all=True, duration=delay_ms)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("delay_ms", "format"),
+    [(0, Format.GIF), (10, Format.GIF), (0, Format.WEBP), (10, Format.WEBP), (1, Format.PNG)],
+)
+async def test_frames_that_last_next_to_nothing_last_as_long_as_in_browsers(
+    tmp_path: Path, delay_ms: int, format: Format
+) -> None:
+    film = await _filmed(tmp_path, _lasting(delay_ms, format), format)
+
+    assert film.times == pytest.approx([0.1 * n for n in range(12)], abs=0.01)
+
+
+@pytest.mark.parametrize("format", [Format.WEBP, Format.PNG])
+async def test_a_film_of_a_picture_is_turned_no_more_than_the_picture(
+    tmp_path: Path, format: Format
+) -> None:
+    film = await _filmed(tmp_path, moving(12, format=format, orientation=6), format)
+
+    assert film.size == (120, 90)
+    assert np.abs(film.first.astype(int) - scene(120, 90)).mean() < 6
+
+
+async def test_a_long_last_frame_is_not_taken_for_a_missing_end(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.roll(scene(120, 90), 9 * n, axis=1)) for n in range(12)]
+    lasting = [70] * 11 + [3000]
+    content = picture(
+        frames[0], format=Format.WEBP, save_all=True, append_images=frames[1:], duration=lasting
+    )
+
+    film = await _filmed(tmp_path, content, Format.WEBP)
+
+    assert len(film.times) == 12
 
 
 async def test_a_still_picture_is_made_as_ever_and_no_film_without_a_maker(tmp_path: Path) -> None:
@@ -45,7 +100,7 @@ async def test_a_still_picture_is_made_as_ever_and_no_film_without_a_maker(tmp_p
         codecs = MovingPictures(ImageCodecs(cells), None)
         sizes = await codecs.develop(source, format=Format.PNG, targets=[(SMALL, target)])
         assert sizes == [(40, 30)]
-        with pytest.raises(DecoderUnavailable):
+        with pytest.raises(UnsupportedCodec):
             await codecs.develop(source, format=Format.PNG, targets=[(SILENT, target)])
 
 

@@ -338,6 +338,27 @@ async def test_a_picture_is_complete_without_a_film_that_cannot_be_made(fake: Fa
     assert all(rendition.size_bytes for rendition in row.renditions)
 
 
+async def test_a_picture_is_complete_though_a_film_of_it_was_given_up(fake: FakeService) -> None:
+    media = await fake.upload(picture(frames=12), **POST)
+    await fake.do(fake.database.jobs.pop())
+
+    await fake.service.processing.give_up(media.id, revision=media.revision, code="too_complex")
+
+    row = _row(fake, media)
+    assert (row.status, row.failure_code) == (ProcessingStatus.COMPLETED, "")
+    assert row.rendition("motion") is None
+
+
+async def test_a_picture_that_was_given_up_before_anything_was_made_failed(
+    fake: FakeService,
+) -> None:
+    media = await fake.upload(picture(frames=12), **POST)
+    await fake.service.processing.give_up(media.id, revision=media.revision, code="too_complex")
+
+    row = _row(fake, media)
+    assert (row.status, row.failure_code) == (ProcessingStatus.FAILED, "too_complex")
+
+
 async def test_a_failure_that_passes_is_left_to_another_attempt(fake: FakeService) -> None:
     media = await _uploaded_and_shown(fake)
     fake.codecs.slow_error = DecoderUnavailable()

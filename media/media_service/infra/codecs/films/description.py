@@ -24,6 +24,7 @@ _MOST: Final[Mapping[str, float]] = {
     "audio_bit_rate": 1e10,
     "bit_rate": 1e11,
     "frame_rate": 1000,
+    "frames": 10_000,
     "seconds": 1e6,
     "level": 255,
 }
@@ -35,6 +36,7 @@ class Film:
 
     `transfer`, `primaries` and `matrix` are the numbers of ISO/IEC 23091-2, 2 where it doesn't
     say. `is_plain`: pixels are square, no picture is mirrored. `audio_stream` is -1 without sound.
+    `frames` are counted in moving pictures only, whose `seconds` are the most they can take.
     """
 
     demuxer: str
@@ -49,6 +51,7 @@ class Film:
     height: int
     is_plain: bool = True
     frame_rate: float = 30.0
+    frames: int = 0
     transfer: int = 2
     primaries: int = 2
     matrix: int = 2

@@ -23,6 +23,7 @@ from media_service.infra.codecs.films.description import Film, Size
 from media_service.infra.codecs.films.plans import (
     allowance,
     film_arguments,
+    is_all,
     plays_everywhere,
     preview_arguments,
     preview_chain,
@@ -35,7 +36,7 @@ from media_service.infra.codecs.films.playlists import (
 )
 from media_service.infra.codecs.films.streams import rung_files, rung_size, stream_arguments
 from media_service.infra.codecs.programs.ffmpeg import Ffmpeg
-from media_service.infra.codecs.programs.making import LEAST_MADE, Share, Target, take_made, timed
+from media_service.infra.codecs.programs.making import Share, Target, take_made, timed
 from media_service.infra.codecs.programs.running import private_folder
 
 _FILM, _PREVIEW = "film.mp4", "preview.webp"
@@ -162,16 +163,16 @@ class _Making:
         """How many seconds were made."""
         with timed(kind):
             source_bytes = self._source.stat().st_size
-            seconds = await self._ffmpeg.run(
+            made = await self._ffmpeg.run(
                 arguments,
                 source=self._source,
                 folder=self._folder,
                 allowance=allowance(self._film, source_bytes=source_bytes),
                 on_time=self._on_time,
             )
-            if is_whole and seconds < LEAST_MADE * self._film.seconds - 1 / self._film.frame_rate:
+            if is_whole and not is_all(made, self._film):
                 raise BrokenFile
-        return seconds
+        return made.seconds
 
     def _take(self, name: str, path: Path) -> None:
         take_made(self._folder / name, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from media_service.core.codec_ports import Codecs, OnProgress, no_progress
-from media_service.core.errors import DecoderUnavailable
+from media_service.core.errors import UnsupportedCodec
 from media_service.core.formats import Format
 from media_service.core.recipes import FilmRecipe, Recipe
 from media_service.core.renditions import Inspection
@@ -23,7 +23,9 @@ _INPUTS: Final[Mapping[Format, tuple[str, str]]] = {
 """What ffmpeg calls them: demuxer and decoder."""
 _SEQUENCE: Final = 1
 """The stream of an AVIF's frames; the first is its still picture."""
-_LEAST_MS, _MOST_RATE = 100, 60.0
+_MOST_MS: Final = 100
+"""What a frame is given that says that it lasts next to nothing."""
+_LEAST_MS: Final = 11
 
 
 class MovingPictures:
@@ -56,7 +58,7 @@ class MovingPictures:
         if not all(isinstance(recipe, FilmRecipe) for recipe, _ in targets):
             return await self._pictures.develop(source, format=format, targets=targets)
         if self._maker is None:
-            raise DecoderUnavailable
+            raise UnsupportedCodec  # not unavailable: nobody need try again
         told = await self.inspect(source, format=format)
         film = _described(told, format)
         return await self._maker.make(film, source, targets=targets, on_progress=on_progress)
@@ -64,13 +66,14 @@ class MovingPictures:
 
 def _described(told: Inspection, format: Format) -> Film:
     demuxer, codec = _INPUTS[format]
-    lasting_ms = max(told.duration_ms, _LEAST_MS)
+    each_ms = told.duration_ms / told.frames
     return Film(
         demuxer=demuxer,
         codec=codec,
         stream=_SEQUENCE if format is Format.AVIF else 0,
-        seconds=lasting_ms / 1000,
+        seconds=(told.duration_ms + told.frames * _MOST_MS) / 1000,
         width=told.width,
         height=told.height,
-        frame_rate=min(_MOST_RATE, 1000 * told.frames / lasting_ms),
+        frame_rate=1000 / (each_ms if each_ms >= _LEAST_MS else _MOST_MS),
+        frames=told.frames,
     )

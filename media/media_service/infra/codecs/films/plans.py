@@ -6,6 +6,8 @@ What the options are for, where it doesn't show:
 - `-enc_time_base demux` keeps each frame's own time where frames don't come evenly.
 - A fixed number of threads gives the same bytes on every machine.
 - The level is told: x264 would guess it from the frame rate, which some containers overstate.
+- `setpts` shows frames of moving pictures as long as browsers do: what says it lasts 10 ms or less
+  lasts 100. `-noautorotate` and `sidedata`: nothing turns them, as nothing turns their `full`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from media_service.core.recipes import FilmRecipe, PictureRecipe
 from media_service.core.renditions import MAX_FRAME_PIXELS
 from media_service.infra.codecs.containers import AUDIO_CODECS, FORMATS, MAX_STREAMS, VIDEO_CODECS
 from media_service.infra.codecs.films.description import Film, Size
+from media_service.infra.codecs.programs.ffmpeg import Made
 from media_service.infra.codecs.programs.launching import SOURCE
+from media_service.infra.codecs.programs.making import LEAST_MADE
 from media_service.infra.codecs.programs.running import Allowance
 
 _THREADS: Final = "4"
@@ -36,6 +40,11 @@ _HD_LINES: Final = 720
 _WHITE_NITS: Final = 203
 
 _PREVIEW_FRAMES, _PREVIEW_RATE = 24, 8
+_LASTING: Final = "if(lt((PTS-PREV_INPTS)*TB,0.0105),0.1/TB,PTS-PREV_INPTS)"
+_AS_IN_BROWSERS: Final = (
+    "sidedata=mode=delete",
+    f"setpts='if(isnan(PREV_OUTPTS),PTS,PREV_OUTPTS+{_LASTING})'",
+)
 
 # Macroblocks a frame and a second that each level of H.264 allows (Rec. H.264, table A-1).
 _LEVELS: Final = (
@@ -74,6 +83,13 @@ def plays_everywhere(film: Film, recipe: FilmRecipe) -> bool:
     )
 
 
+def is_all(made: Made, film: Film) -> bool:
+    """Whether about as much was made as there is: frames, if they are counted, else seconds."""
+    if film.frames:
+        return made.frames >= LEAST_MADE * film.frames
+    return made.seconds >= LEAST_MADE * film.seconds - 1 / film.frame_rate
+
+
 def is_hdr(film: Film) -> bool:
     """Whether its colours are beyond what every screen shows (ITU-R BT.2020, BT.2100)."""
     return film.transfer in (_PQ, _HLG) or film.primaries == _BT2020
@@ -93,6 +109,7 @@ def input_arguments(film: Film) -> list[str]:
         *("-format_whitelist", FORMATS.get(film.demuxer, film.demuxer)),
         *("-max_streams", str(MAX_STREAMS), "-max_pixels", str(MAX_FRAME_PIXELS)),
         *("-t", f"{film.seconds + 1:.3f}", "-threads", _THREADS),
+        *(("-noautorotate",) if film.frames else ()),
         *("-f", film.demuxer, "-fd", str(SOURCE), "-i", "fd:"),
     ]
 
@@ -126,7 +143,7 @@ CLEAN_H264: Final = ("-bsf:v", "filter_units=pass_types=1-5|7-8")
 
 def picture_chain(film: Film, size: Size, *, frame_rate: int) -> str:
     """The filters that make pictures of this size of the film's, in the colours of every screen."""
-    steps = []
+    steps = [*_AS_IN_BROWSERS] if film.frames else []
     if film.frame_rate > frame_rate + _RATE_TOLERANCE:
         steps.append(f"fps={frame_rate}")
     width, height = size

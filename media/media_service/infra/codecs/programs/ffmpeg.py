@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import imageio_ffmpeg
 
@@ -39,12 +39,16 @@ OLDEST: Final = (6, 1)
 _NEEDED: Final = {
     "-encoders": ("libx264", "aac", "libwebp_anim"),
     "-decoders": ("h264", "hevc", "vp8", "vp9", "libdav1d", "aac", "mp3float", "opus", "vorbis"),
-    "-filters": ("zscale", "tonemap", "scale", "split", "select", "fps", "setparams"),
+    "-filters": (
+        *("zscale", "tonemap", "scale", "split", "select", "fps"),
+        *("setparams", "setpts", "sidedata"),
+    ),
     "-muxers": ("mp4", "hls", "webp"),
     "-protocols": ("fd",),
 }
 _VERSION = re.compile(r"ffmpeg version n?(\d+)\.(\d+)(\S*)")
 _TIME = re.compile(r"out_time_us=(\d{1,15})")
+_FRAMES = re.compile(r"frame=\s*(\d{1,9})")
 _LOOK: Final = Allowance(
     cpu_seconds=10, wall_seconds=30, memory_bytes=2 * 1024**3, file_bytes=1024**2
 )
@@ -60,6 +64,13 @@ _log = logging.getLogger(__name__)
 
 class UnusableFfmpeg(Exception):
     """This ffmpeg can't be used."""
+
+
+class Made(NamedTuple):
+    """How much a run made."""
+
+    seconds: float
+    frames: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,18 +101,20 @@ class Ffmpeg:
         folder: Path,
         allowance: Allowance,
         on_time: OnProgress,
-    ) -> float:
-        """How many seconds were made; `on_time` hears of it. Arguments ask for `-progress pipe:1`.
+    ) -> Made:
+        """How much was made; `on_time` hears of its seconds. Arguments ask for `-progress pipe:1`.
 
         Raises BrokenFile, TooComplex, StorageFull, StorageUnavailable, DecoderUnavailable.
         """
-        seconds = 0.0
+        made = Made(0.0, 0)
 
         def on_line(line: str) -> None:
-            nonlocal seconds
+            nonlocal made
             if found := _TIME.fullmatch(line.strip()):
-                seconds = int(found[1]) / 1_000_000
-                on_time(seconds)
+                made = made._replace(seconds=int(found[1]) / 1_000_000)
+                on_time(made.seconds)
+            elif found := _FRAMES.fullmatch(line.strip()):
+                made = made._replace(frames=int(found[1]))
 
         try:
             await run_program(
@@ -122,7 +135,7 @@ class Ffmpeg:
             raise DecoderUnavailable from cause
         except OSError as cause:
             raise StorageUnavailable from cause
-        return seconds
+        return made
 
 
 def refusal(failed: ProgramFailed) -> MediaError:

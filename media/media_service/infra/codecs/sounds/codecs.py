@@ -137,13 +137,14 @@ class SoundCodecs:
     ) -> float:
         if self._ffmpeg is None:
             raise DecoderUnavailable
-        return await self._ffmpeg.run(
+        made = await self._ffmpeg.run(
             arguments,
             source=source,
             folder=folder,
             allowance=allowance(sound, source_bytes=_size_bytes(source)),
             on_time=on_time,
         )
+        return made.seconds
 
 
 def _is_drawn(recipe: Recipe) -> bool:
