@@ -121,7 +121,9 @@ def made(arguments: Sequence[str], *, container: str, rotation: int = 0) -> byte
 
 
 @functools.cache
-def phone_film(*, seconds: float = 1.0, size: tuple[int, int] = (180, 320)) -> bytes:
+def phone_film(
+    *, codec: str = "h264", seconds: float = 1.0, size: tuple[int, int] = (180, 320)
+) -> bytes:
     """What a phone records upright: a MOV with a display matrix, which tells where and by what.
 
     The place is in its metadata keys and in `©xyz`; make, model and serial number are tags of the
@@ -141,7 +143,12 @@ def phone_film(*, seconds: float = 1.0, size: tuple[int, int] = (180, 320)) -> b
     for stream in ("v", "a"):
         options += [f"-metadata:s:{stream}", f"handler_name=Core Media {SERIAL.decode()}"]
     recorded = film(
-        container="mov", seconds=seconds, size=size, rotation=270, options=tuple(options)
+        codec=codec,
+        container="mov",
+        seconds=seconds,
+        size=size,
+        rotation=270,
+        options=tuple(options),
     )
     with tempfile.TemporaryDirectory() as folder:
         plain, tagged = Path(folder, "plain.mov"), Path(folder, "tagged.mov")

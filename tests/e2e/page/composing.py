@@ -70,7 +70,17 @@ def is_played(view: Locator, tag: str) -> dict[str, Any]:
 @functools.cache
 def movie(name: str = "IMG_0042.MOV", *, seconds: float = 2.0) -> FilePayload:
     """What a phone records when it is held upright."""
-    return FilePayload(name=name, mimeType="video/quicktime", buffer=phone_film(seconds=seconds))
+    return _quicktime(name, phone_film(seconds=seconds))
+
+
+@functools.cache
+def long_movie(name: str = "IMG_0042.MOV") -> FilePayload:
+    """One that no browser plays as it is, and whose transcode takes some seconds."""
+    return _quicktime(name, phone_film(codec="hevc", seconds=8.0, size=(720, 1280)))
+
+
+def _quicktime(name: str, content: bytes) -> FilePayload:
+    return FilePayload(name=name, mimeType="video/quicktime", buffer=content)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, ViewportSize, expect
 
 from tests.e2e.page.browser import DESKTOP, WAIT_MS, Visitor, chromium_path, painted
-from tests.e2e.page.composing import MADE_MS, Composer, is_played, movie, tone
+from tests.e2e.page.composing import MADE_MS, Composer, is_played, long_movie, movie, tone
 from tests.e2e.page.conftest import Services
 from tests.e2e.page.test_page import PHONE, STATIC, throttle
 
@@ -200,7 +200,7 @@ def test_an_outage_is_told_and_the_same_can_be_tried_again(
 def test_of_a_film_the_poster_is_seen_first_then_it_plays_upright(
     ada: Visitor, composer: Composer
 ) -> None:
-    composer.attach(movie())
+    composer.attach(long_movie())
 
     view = composer.expect_stored("IMG_0042.MOV")
     poster, video = view.locator("img.poster"), view.locator("video")
