@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     )
     upload_idle_seconds: PositiveFloat = Field(30, description="no byte for so long ends it")
     upload_least_bytes_per_second: PositiveInt = Field(8192, description="on average")
+    upload_wanted_bytes_per_second: PositiveInt = Field(
+        131072, description="who is slower gives way when all places are taken"
+    )
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto, json, text")
 
     @classmethod

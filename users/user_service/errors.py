@@ -291,6 +291,10 @@ class Busy(Unavailable):
     """Too much is going on right now; try again in a moment."""
 
 
+class UploadGaveWay(Unavailable):
+    """Others wait, and this upload was slow or one of several; send it again in a moment."""
+
+
 class Full(UserError):
     """There is no room left to store this."""
 

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 from media_client.testing import sample_picture
+from user_fakes.held import HeldUpload
 from user_fakes.running import Person, Running, refusal, running
-from user_service.http_api import events, uploading
+from user_service.http_api import events, places, uploading
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.asyncio(loop_scope="module")]
 ATTACHMENTS = "/api/v1/media/attachments"
@@ -162,6 +163,58 @@ async def test_nobody_sends_more_than_a_few_at_a_time(service: Running) -> None:
     gate.set()
     await asyncio.gather(*slow)
     assert (await service.upload(person, path=ATTACHMENTS)).status_code == 200
+
+
+class TestFullPlaces:
+    """Real connections that hold every place."""
+
+    @pytest.fixture(autouse=True)
+    def no_grace(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(places, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(uploading, "ATTACHMENTS_OF_ONE", 2)
+
+    async def test_few_who_send_slowly_keep_nobody_out(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        async with running(database_url, tmp_path, attachments_at_once=4) as service:
+            stalling = [await service.person() for _ in range(2)]
+            held = [
+                await HeldUpload.of(service, person, ATTACHMENTS)
+                for person in stalling
+                for _ in range(2)
+            ]
+            newcomers = []
+            for _ in range(2):
+                person = await service.person()
+                newcomers.append(await HeldUpload.of(service, person, ATTACHMENTS))
+                sent_away, _ = await asyncio.wait(
+                    [each.answer for each in held], return_when=asyncio.FIRST_COMPLETED, timeout=20
+                )
+                assert [each.result() for each in sent_away] == [(503, "upload_gave_way")]
+                held = [each for each in held if each.answer not in sent_away]
+            assert [await each.finish() for each in newcomers + held] == [(200, "")] * 4
+
+    @pytest.mark.parametrize(
+        ("grace", "status", "its_own"),
+        [(0.0, 200, (503, "upload_gave_way")), (3600.0, 503, (200, ""))],
+    )
+    async def test_the_only_one_of_somebody_goes_on_unless_slow_and_in_the_way(
+        self,
+        database_url: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        grace: float,
+        status: int,
+        its_own: tuple[int, str],
+    ) -> None:
+        monkeypatch.setattr(places, "GRACE_SECONDS", grace)
+        async with running(database_url, tmp_path, attachments_at_once=1) as service:
+            alone = await HeldUpload.of(service, await service.person(), ATTACHMENTS)
+            assert await alone.finish() == (200, ""), "nobody else wanted the place"
+            held = await HeldUpload.of(service, await service.person(), ATTACHMENTS)
+            answer = await service.upload(await service.person(), path=ATTACHMENTS)
+            assert answer.status_code == status
+            assert await held.finish() == its_own
 
 
 async def test_an_hour_has_so_many(database_url: str, tmp_path: Path) -> None:

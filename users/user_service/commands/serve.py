@@ -75,6 +75,7 @@ def _http(settings: Settings, opened: Opened) -> HttpSettings:
         idle_seconds=settings.upload_idle_seconds,
         least_bytes_per_second=settings.upload_least_bytes_per_second,
         measured_after_seconds=settings.upload_idle_seconds,
+        wanted_bytes_per_second=settings.upload_wanted_bytes_per_second,
     )
     uploads = UploadLimits(
         folder=opened.spool_folder,

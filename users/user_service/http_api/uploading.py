@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import Request
 
-from user_service.errors import Busy, FileTooLarge, InvalidIdempotencyKey, TooManyUploads
-from user_service.http_api.bodies import Pace, arriving
+from user_service.errors import FileTooLarge, InvalidIdempotencyKey
+from user_service.http_api.bodies import Pace
+from user_service.http_api.places import Places
 from user_service.records import Slot, UserId
 from user_service.spools import SpooledFile, open_spool
 from user_service.throttling import Throttling
@@ -46,9 +46,11 @@ class Uploading:
 
     def __init__(self, throttling: Throttling, limits: UploadLimits) -> None:
         self._throttling = throttling
-        self._limits = limits
-        self._under_way = 0
-        self._attaching: Counter[UserId] = Counter()
+        self._folder = limits.folder
+        self._pictures = Places(limits.at_once, of_one=limits.at_once, pace=limits.pace)
+        self._attachments = Places(
+            limits.attachments_at_once, of_one=ATTACHMENTS_OF_ONE, pace=limits.pace
+        )
 
     @asynccontextmanager
     async def picture(
@@ -57,9 +59,10 @@ class Uploading:
         """The file for a slot, as long as this lasts, and the key its upload goes by."""
         expected = Expected(limits={"image": SLOT_BYTES[slot]}, user_id=user)
         boundary, key = _boundary_and_key(request, expected)
-        with self._counted():
-            await self._throttling.before_upload(user)
-            async with self._received(request, boundary, expected) as file:
+        self._pictures.check(user)
+        await self._throttling.before_upload(user)
+        with self._pictures.taken(user) as arrival:
+            async with self._received(arrival.pieces(request), boundary, expected) as file:
                 yield file, f"{slot}:{key}"
 
     @asynccontextmanager
@@ -69,42 +72,18 @@ class Uploading:
         """The file for a post, as long as this lasts, and the key its upload goes by."""
         expected = Expected(limits=ATTACHMENT_BYTES, user_id=user, refusal=_NO_ATTACHMENT)
         boundary, key = _boundary_and_key(request, expected)
-        with self._counted_for(user):
-            await self._throttling.before_attachment(user)
-            async with self._received(request, boundary, expected) as file:
+        self._attachments.check(user)
+        await self._throttling.before_attachment(user)
+        with self._attachments.taken(user) as arrival:
+            async with self._received(arrival.pieces(request), boundary, expected) as file:
                 yield file, f"attachment:{key}"
 
     @asynccontextmanager
     async def _received(
-        self, request: Request, boundary: bytes, expected: Expected
+        self, body: AsyncIterator[bytes], boundary: bytes, expected: Expected
     ) -> AsyncIterator[SpooledFile]:
-        async with open_spool(self._limits.folder) as spool:
-            body = arriving(request, self._limits.pace)
+        async with open_spool(self._folder) as spool:
             yield await receive_file(body, spool, boundary=boundary, expected=expected)
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        if self._under_way >= self._limits.at_once:
-            raise Busy
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-
-    @contextmanager
-    def _counted_for(self, user: UserId) -> Iterator[None]:
-        """Attachments wait on disk while they come: so few at once, and not all of one person."""
-        if self._attaching[user] >= ATTACHMENTS_OF_ONE:
-            raise TooManyUploads
-        if self._attaching.total() >= self._limits.attachments_at_once:
-            raise Busy
-        self._attaching[user] += 1
-        try:
-            yield
-        finally:
-            self._attaching[user] -= 1
-            self._attaching += Counter()  # forgets whoever has none
 
 
 def _boundary_and_key(request: Request, expected: Expected) -> tuple[bytes, str]:

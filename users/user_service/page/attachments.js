@@ -44,6 +44,7 @@ const BY_CODE = {
   too_many_pixels: "This has too many pixels.",
   too_complex: "This takes too long to read. Save it anew, or choose another.",
   attachment_discarded: "This upload had been given up. Attach the file again.",
+  upload_gave_way: "Others were waiting, and this came slowly or was one of several. Try again.",
   media_not_found: "This is not there any more.",
 };
 
