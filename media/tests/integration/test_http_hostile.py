@@ -148,6 +148,7 @@ async def test_what_can_not_be_understood_is_refused_in_our_words(
     assert _statuses(received) == [status]
     assert b"connection: close\r\n" in received
     assert b"x-content-type-options: nosniff\r\n" in received
+    assert b"access-control-allow-origin: *\r\n" in received, "a page learns why"
     assert b'{"success":false,"error":{"code":' in received
 
 

@@ -39,6 +39,7 @@ from media_service.entrypoints.http_api.headers import (
     CLOSE,
     JSON,
     NO_STORE,
+    READABLE,
     SAFETY,
     Header,
     content_length,
@@ -286,12 +287,17 @@ class Connection(asyncio.Protocol):
             last.is_last = True
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer in place of the app, and close."""
+        """Answer in place of the app, and close.
+
+        Pages of any origin may read it: which URL was meant is not known yet, or never, and it
+        tells nothing of what is there.
+        """
         if self.transport.is_closing():
             return
         content = encode(problem.code, problem.message)
-        headers = (JSON, content_length(len(content)), CLOSE, *problem.headers, *SAFETY, NO_STORE)
-        head = (status_line(problem.status), self.date(), lines_of(headers), b"\r\n")
+        own = (JSON, content_length(len(content)), CLOSE, *problem.headers)
+        lines = lines_of((*own, *SAFETY, *READABLE, NO_STORE))
+        head = (status_line(problem.status), self.date(), lines, b"\r\n")
         self.transport.write(b"".join((*head, content)))
         self.transport.close()
 
