@@ -239,8 +239,9 @@ class MediaApi(abc.ABC):
         """The medium as it is now, and again whenever it changed, until its processing is over.
 
         The last one is COMPLETED or FAILED. Connections that break are made anew. Raises
-        MediaNotFound, also when it is deleted meanwhile; InvalidMediaId; DeadlineExceeded after
-        `timeout` seconds (None: never); Unavailable when the service can't be reached for a minute.
+        MediaNotFound, also when it is deleted meanwhile, of which CANCELLED tells before;
+        InvalidMediaId; DeadlineExceeded after `timeout` seconds (None: never); Unavailable when
+        the service can't be reached for a minute.
 
         >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")
         >>> async for known in media.watch(stored.media_id):

@@ -61,10 +61,13 @@ async def test_a_stream_that_breaks_is_begun_anew_and_nothing_is_told_twice(
 
 async def test_a_deletion_meanwhile_is_told(scripted: ScriptedService) -> None:
     gone = refuse(grpc.StatusCode.NOT_FOUND, reason="media_not_found")
-    scripted.then(told_then(pb.PENDING, gone))
+    scripted.then(told_then(pb.CANCELLED, gone))
 
-    with pytest.raises(errors.MediaNotFound):
-        await watched(scripted)
+    async with MediaClient(scripted.address, retries=QUICK) as media:
+        watching = media.watch(MEDIA_ID, timeout=10)
+        assert (await anext(watching)).status is Status.CANCELLED
+        with pytest.raises(errors.MediaNotFound):
+            await anext(watching)
 
 
 async def test_patience_ends_with_the_timeout(scripted: ScriptedService) -> None:
@@ -124,6 +127,7 @@ async def test_the_double_tells_of_a_deletion(double: FakeMediaClient) -> None:
     assert (await anext(watching)).status is Status.PENDING
     await double.delete_media(stored.media_id, user_id="alice")
 
+    assert (await anext(watching)).status is Status.CANCELLED
     with pytest.raises(errors.MediaNotFound):
         await anext(watching)
 

@@ -128,7 +128,7 @@ class _ProcessingStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proc
     FAILED: _ProcessingStatus.ValueType  # 4
     """The renditions can't be made; `failure_code` says why."""
     CANCELLED: _ProcessingStatus.ValueType  # 5
-    """Deleted before the work was done."""
+    """Deleted before the work was done: the last that WatchMedia tells of it."""
 
 class ProcessingStatus(_ProcessingStatus, metaclass=_ProcessingStatusEnumTypeWrapper):
     """How far the work on a medium's renditions has come. URLs work in every state but
@@ -146,7 +146,7 @@ COMPLETED: ProcessingStatus.ValueType  # 3
 FAILED: ProcessingStatus.ValueType  # 4
 """The renditions can't be made; `failure_code` says why."""
 CANCELLED: ProcessingStatus.ValueType  # 5
-"""Deleted before the work was done."""
+"""Deleted before the work was done: the last that WatchMedia tells of it."""
 Global___ProcessingStatus: _TypeAlias = ProcessingStatus  # noqa: Y015
 
 class _Visibility:

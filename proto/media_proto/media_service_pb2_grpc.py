@@ -157,9 +157,9 @@ class MediaServiceServicer:
     def WatchMedia(self, request, context):
         """Tells what is known of one medium now, and again whenever that has changed, until
         its processing is over (COMPLETED, FAILED: then the stream ends with OK), it is
-        deleted (NOT_FOUND, as where there is none) or the caller leaves. What changes fast is
-        told a few times a second at most, its last state always. UNAVAILABLE in the middle
-        means that this instance stops: call again, the state of then comes first.
+        deleted (CANCELLED, then NOT_FOUND as where there is none) or the caller leaves. What
+        changes fast is told a few times a second at most, its last state always. UNAVAILABLE
+        in the middle means that this instance stops: call again, the state of then comes first.
         RESOURCE_EXHAUSTED when too much is being watched, at most 800 by one connection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -86,9 +86,9 @@ class MediaServiceStub:
     WatchMedia: _grpc.UnaryStreamMultiCallable[_media_service_pb2.WatchMediaRequest, _media_service_pb2.MediaResponse]
     """Tells what is known of one medium now, and again whenever that has changed, until
     its processing is over (COMPLETED, FAILED: then the stream ends with OK), it is
-    deleted (NOT_FOUND, as where there is none) or the caller leaves. What changes fast is
-    told a few times a second at most, its last state always. UNAVAILABLE in the middle
-    means that this instance stops: call again, the state of then comes first.
+    deleted (CANCELLED, then NOT_FOUND as where there is none) or the caller leaves. What
+    changes fast is told a few times a second at most, its last state always. UNAVAILABLE
+    in the middle means that this instance stops: call again, the state of then comes first.
     RESOURCE_EXHAUSTED when too much is being watched, at most 800 by one connection.
     """
 
@@ -133,9 +133,9 @@ class MediaServiceAsyncStub(MediaServiceStub):
     WatchMedia: _aio.UnaryStreamMultiCallable[_media_service_pb2.WatchMediaRequest, _media_service_pb2.MediaResponse]  # type: ignore[assignment]
     """Tells what is known of one medium now, and again whenever that has changed, until
     its processing is over (COMPLETED, FAILED: then the stream ends with OK), it is
-    deleted (NOT_FOUND, as where there is none) or the caller leaves. What changes fast is
-    told a few times a second at most, its last state always. UNAVAILABLE in the middle
-    means that this instance stops: call again, the state of then comes first.
+    deleted (CANCELLED, then NOT_FOUND as where there is none) or the caller leaves. What
+    changes fast is told a few times a second at most, its last state always. UNAVAILABLE
+    in the middle means that this instance stops: call again, the state of then comes first.
     RESOURCE_EXHAUSTED when too much is being watched, at most 800 by one connection.
     """
 
@@ -231,9 +231,9 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_media_service_pb2.MediaResponse], _abc.AsyncIterator[_media_service_pb2.MediaResponse]]:
         """Tells what is known of one medium now, and again whenever that has changed, until
         its processing is over (COMPLETED, FAILED: then the stream ends with OK), it is
-        deleted (NOT_FOUND, as where there is none) or the caller leaves. What changes fast is
-        told a few times a second at most, its last state always. UNAVAILABLE in the middle
-        means that this instance stops: call again, the state of then comes first.
+        deleted (CANCELLED, then NOT_FOUND as where there is none) or the caller leaves. What
+        changes fast is told a few times a second at most, its last state always. UNAVAILABLE
+        in the middle means that this instance stops: call again, the state of then comes first.
         RESOURCE_EXHAUSTED when too much is being watched, at most 800 by one connection.
         """
 

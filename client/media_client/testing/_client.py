@@ -88,7 +88,7 @@ class _InMemoryTransport:
             if not call.remaining_seconds():
                 raise DeadlineExceeded(request_id=call.request_id)
             await asyncio.sleep(_LOOK_SECONDS)
-            answer = self._service.handler(rpc.name)(request)
+            answer = self._service.look_again(request, seen=answer)
 
     async def stream(
         self, chunks: AsyncGenerator[pb.UploadChunk, None], call: Call

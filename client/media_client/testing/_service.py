@@ -204,10 +204,17 @@ class InMemoryMedia:
     def _look(self, request: pb.WatchMediaRequest) -> pb.MediaResponse:
         return self._found(request.media_id).media_response(self._clock())
 
+    def look_again(self, request: Any, *, seen: Any) -> Any:
+        """What who has seen this is told next: of what is gone, once that it was cancelled."""
+        row = self._rows[parsed_id(request.media_id)]
+        if row.status == pb.CANCELLED != seen.status:
+            return row.media_response(self._clock())
+        return self._look(request)
+
     @staticmethod
     def is_unfinished(answer: Any) -> bool:
         """Whether who watches the medium in this answer goes on watching."""
-        return answer.status in (pb.PENDING, pb.PROCESSING)
+        return answer.status not in (pb.COMPLETED, pb.FAILED)
 
     def _uploaded(self, user_id: str, idempotency_key: str) -> str:
         named = (user_id, idempotency_key)
@@ -224,7 +231,8 @@ class InMemoryMedia:
     def _remove(self, media_id: str, user_id: str) -> None:
         row = self._owned(media_id, user_id)
         if not row.is_deleted:
-            self._replace(row, is_deleted=True, filename="", idempotency_key="")
+            status = pb.CANCELLED if row.status == pb.PENDING else row.status
+            self._replace(row, is_deleted=True, status=status, filename="", idempotency_key="")
 
     def _process(self, request: pb.ProcessMediaRequest) -> pb.ProcessMediaResponse:
         check_user(request.user_id)

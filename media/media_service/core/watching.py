@@ -13,6 +13,7 @@ import dataclasses
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Final
 
 from media_service.core.errors import (
@@ -21,7 +22,7 @@ from media_service.core.errors import (
     ServiceStopping,
     TooManyWatchers,
 )
-from media_service.core.media import Media, MediaId
+from media_service.core.media import Media, MediaId, ProcessingStatus
 from media_service.core.ports import Changes, Clock, Database
 from media_service.core.reading import Reading
 
@@ -78,14 +79,17 @@ class Watching:
         """The medium as it is now, and again as often as it changed, until its work is over.
 
         What changes faster than the pause is told once, as it is then. Raises MediaNotFound when
-        there is none or no longer, TooManyWatchers, ServiceStopping; DatabaseUnavailable only
-        before anything was told.
+        there is none or no longer; to who has waited for its work, it was told as CANCELLED
+        before. Raises TooManyWatchers, ServiceStopping; DatabaseUnavailable only before anything
+        was told.
         """
         with self._joined(media_id) as watched:
             reads = watched.reads
             media = await self._reading.get(media_id)
             while True:
                 yield media
+                if media.status is ProcessingStatus.CANCELLED:
+                    raise MediaNotFound
                 if not media.is_unfinished:
                     return
                 await asyncio.sleep(self._limits.pause_seconds)
@@ -192,8 +196,14 @@ class Watching:
             return
         for media_id in ids:
             if watched := self._watched.get(media_id):
-                media = found.get(media_id)
-                watched.tell(None if media is None or media.is_gone(now) else media)
+                watched.tell(_last_told(found.get(media_id), now))
+
+
+def _last_told(media: Media | None, now: datetime) -> Media | None:
+    """What there is to tell of it: of what is gone, only that its work was cancelled."""
+    if media and media.is_gone(now) and media.status is not ProcessingStatus.CANCELLED:
+        return None
+    return media
 
 
 class _Watched:

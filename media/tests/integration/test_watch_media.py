@@ -135,7 +135,9 @@ async def test_what_changes_is_told_as_it_changes(bench: Bench, media_service: A
     await bench.until_watching(0)
 
 
-async def test_a_deletion_meanwhile_is_not_found(bench: Bench, media_service: Any) -> None:
+async def test_a_deletion_meanwhile_is_cancelled_then_not_found(
+    bench: Bench, media_service: Any
+) -> None:
     media = await bench.stored(visibility=Visibility.PRIVATE)
     call = watch(media_service, media.id)
     assert "sig=" in (await call.read()).url
@@ -143,6 +145,8 @@ async def test_a_deletion_meanwhile_is_not_found(bench: Bench, media_service: An
     request = pb.DeleteMediaRequest(media_id=media.id, user_id=media.owner)
     await media_service.DeleteMedia(request)
 
+    last = await call.read()
+    assert (last.status, last.filename) == (pb.CANCELLED, "")
     status, details = await refusal(call)
     assert status is grpc.StatusCode.NOT_FOUND
     assert "media_not_found" in details

@@ -156,7 +156,7 @@ async def test_what_nobody_tells_of_is_found_by_looking() -> None:
     await watcher.end()
 
 
-async def test_a_deletion_ends_it(fake: FakeService) -> None:
+async def test_a_deletion_cancels_the_work_and_ends_it(fake: FakeService) -> None:
     media = await _stored(fake)
     watcher = Watcher(fake, media.id)
     await watcher.until_told(1)
@@ -165,6 +165,30 @@ async def test_a_deletion_ends_it(fake: FakeService) -> None:
 
     with pytest.raises(MediaNotFound):
         await watcher.end()
+    assert [told.status for told in watcher.told] == ["pending", "cancelled"]
+
+
+@pytest.mark.parametrize("before", [COMPLETED, ProcessingStatus.FAILED])
+async def test_of_work_that_was_over_no_deletion_tells(
+    fake: FakeService, before: ProcessingStatus
+) -> None:
+    media = await _stored(fake)
+    watcher = Watcher(fake, media.id)
+    await watcher.until_told(1)
+
+    await _change(fake, media.advanced(before, NOON).deleted(NOON))
+
+    with pytest.raises(MediaNotFound):
+        await watcher.end()
+    assert [told.status for told in watcher.told] == ["pending"]
+
+
+async def test_what_was_cancelled_before_is_not_there(fake: FakeService) -> None:
+    media = await _stored(fake)
+    await _change(fake, media.deleted(NOON))
+
+    with pytest.raises(MediaNotFound):
+        await _collected(fake.service.watching.watch(media.id))
 
 
 async def test_an_expiry_ends_it() -> None:

@@ -5,7 +5,7 @@ import { isPassing } from "./messages.js";
 import { authorized } from "./session.js";
 
 const AGAIN_SECONDS = 2;
-const OVER = ["completed", "failed", "cancelled"];
+const OVER = ["completed", "failed"];
 
 /** Whether nothing more will become of a medium. */
 export const isOver = ({ status }) => OVER.includes(status);
