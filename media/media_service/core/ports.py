@@ -231,7 +231,10 @@ class MediaRows(Protocol):
         """The owner's media, deleted ones too, in the order of their ids, those that come after."""
 
     async def remove(self, ids: Sequence[MediaId]) -> None:
-        """Remove the rows of media that are deleted, for good."""
+        """Remove the rows of media that are deleted, for good, and what was to be told of them.
+
+        Only that they were deleted is still told to whoever is to hear of it.
+        """
 
     async def remove_deleted(self, before: datetime, *, limit: int) -> int:
         """Remove rows of media deleted before this moment, for good; how many."""

@@ -402,6 +402,71 @@ async def test_two_processes_share_the_work(bench: Bench, receiver: Receiver) ->
     assert all(order == ["media.processing", "media.completed"] for order in seen.values())
 
 
+async def test_what_waits_in_a_queue_is_told_without_a_pause(
+    bench: Bench, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_GATHER_SECONDS", 3600.0)
+    for _ in range(3 * worker.AT_ONCE):
+        await bench.stored(status=COMPLETED)
+
+    async with bench.delivering():
+        await receiver.until(3 * worker.AT_ONCE)
+
+
+# What is erased
+
+
+async def erased(bench: Bench, media: Media) -> None:
+    await bench.change(media.deleted(NOON))
+    await bench.database.latest.media.remove([media.id])
+
+
+async def test_of_what_is_erased_only_its_deletion_is_told(
+    bench: Bench, receiver: Receiver
+) -> None:
+    media, another = await bench.stored(), await bench.stored()
+    await bench.change(media.advanced(PROCESSING, NOON))
+    [given_up] = await bench.database.outbox.find(failed_only=False, limit=9)
+    await bench.database.outbox.give_up(given_up, failure="HTTP 410")
+    await bench.change(media.advanced(COMPLETED, NOON))
+    await bench.change(another.advanced(COMPLETED, NOON))
+
+    await erased(bench, media)
+
+    waiting = await bench.database.outbox.find(failed_only=False, limit=9)
+    assert [(each.media_id, each.type) for each in waiting] == [
+        (another.id, "media.completed"),
+        (media.id, "media.deleted"),
+    ]
+    async with bench.delivering():
+        await receiver.until(2)
+        await bench.until_empty()
+    assert await bench.database.outbox.find(failed_only=False, limit=9) == []
+
+
+async def test_a_deletion_waits_for_what_is_just_being_told(
+    bench: Bench, receiver: Receiver
+) -> None:
+    media = await bench.stored()
+    await bench.change(media.advanced(COMPLETED, NOON))
+    lease = timedelta(minutes=1)
+    [under_way] = await bench.database.outbox.take(receiver.url, limit=9, lease=lease)
+
+    await erased(bench, media)
+
+    [deletion] = await bench.database.outbox.find(failed_only=False, limit=9)
+    assert (deletion.type, deletion.due_at) == ("media.deleted", under_way.due_at)
+    assert await bench.database.outbox.take(receiver.url, limit=9, lease=lease) == []
+
+
+async def test_what_is_not_deleted_keeps_its_events(bench: Bench) -> None:
+    media = await bench.stored(status=COMPLETED)
+    await bench.database.latest.media.remove([media.id])
+
+    [waiting] = await bench.database.outbox.find(failed_only=False, limit=9)
+    assert waiting.type == "media.completed"
+
+
 # What is given up
 
 

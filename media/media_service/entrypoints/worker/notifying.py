@@ -14,7 +14,7 @@ from media_service.core.notifying import Notifying
 from media_service.core.ports import Changes
 from media_service.core.webhooks import Delivery, Outcome, receiver_name
 
-AT_ONCE = 8
+AT_ONCE = 16
 """Deliveries under way to one receiver."""
 _LOOK_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
@@ -79,30 +79,32 @@ class _Line:
         try:
             while True:
                 self._waking.clear()
-                await self._begin()
+                are_more_due = await self._begin()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await self._waking.wait()
-                await asyncio.sleep(_GATHER_SECONDS)
+                if not are_more_due:
+                    await asyncio.sleep(_GATHER_SECONDS)
         finally:
             await self._drain()
 
-    async def _begin(self) -> None:
-        """Begin as many deliveries as there is room for."""
+    async def _begin(self) -> bool:
+        """Begin as many deliveries as there is room for; whether more of them seem to be due."""
         if not (room := AT_ONCE - len(self._sending)):
-            return
+            return True
         try:
             taken = await self._notifying.take(self._url, limit=room)
         except MediaError as error:
             log.warning("webhooks.not_read", code=error.code, cause=repr(error.__cause__))
-            return
+            return False
         except Exception:
             log.exception("webhooks.bug")
-            return
+            return False
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))
             self._sending.add(task)
             task.add_done_callback(self._ended)
+        return len(taken) == room
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

@@ -171,10 +171,33 @@ class PostgresMedia:
         )
 
     async def remove(self, ids: Sequence[MediaId]) -> None:
-        """Remove the rows of media that are deleted, for good."""
+        """Remove the rows of media that are deleted, for good, and their events but the last.
+
+        What is being posted right now can't be called back: the deletion waits until its lease is
+        over, so that it comes last.
+        """
         with translated():
             await self._executor.execute(
-                "delete from media where id = any($1) and deleted_at is not null", ids
+                """
+                with removed as (
+                    delete from media where id = any($1) and deleted_at is not null returning id
+                ), given_up as (
+                    delete from webhook_deliveries where failed_at is not null
+                        and type <> 'media.deleted' and media_id in (select id from removed)
+                ), untold as (
+                    delete from webhook_deliveries where failed_at is null
+                        and type <> 'media.deleted' and media_id in (select id from removed)
+                    returning media_id, url, due_at
+                )
+                update webhook_deliveries deletion
+                set due_at = greatest(deletion.due_at, before.due_at)
+                from (
+                    select media_id, url, max(due_at) as due_at from untold group by 1, 2
+                ) before
+                where deletion.media_id = before.media_id and deletion.url = before.url
+                    and deletion.failed_at is null and deletion.type = 'media.deleted'
+                """,
+                ids,
             )
 
     async def remove_deleted(self, before: datetime, *, limit: int) -> int:
