@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from media_service.core.blobs import content_lock
 from media_service.core.errors import DatabaseUnavailable, MediaError
 from media_service.core.media import (
+    MOST_EQUAL,
     Media,
     MediaId,
     ProcessingStatus,
@@ -45,7 +46,10 @@ class Deleting:
             now = await rows.now()
             await rows.media.update(current.deleted(now), revision=current.revision)
             if current.is_unfinished or current.status is ProcessingStatus.FAILED:
-                await rows.jobs.discard(current.id)
+                # What is being made for others too finds out by itself whether they want it.
+                equal = await rows.media.holding(current.sha256, limit=MOST_EQUAL)
+                is_shared = any(each.is_unfinished for each in equal)
+                await rows.jobs.discard(current.id, running=not is_shared)
             await rows.blobs.condemn_unheld(current.sha256, now=now)
         await self._cache.drop([media.id])
 

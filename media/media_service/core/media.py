@@ -14,6 +14,9 @@ from typing import NewType
 from media_service.core.errors import InvalidMediaId, MediaNotFound, NotTheOwner
 from media_service.core.renditions import ProcessingOptions, Rendition, Stage
 
+MOST_EQUAL = 100
+"""So many media of one content are looked at for whether one of them waits for its renditions."""
+
 MediaId = NewType("MediaId", str)
 UserId = NewType("UserId", str)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -315,8 +315,8 @@ class Jobs(Protocol):
         Jobs of equal contents are done one after the other, so that the second finds it made.
         """
 
-    async def discard(self, media_id: MediaId) -> None:
-        """Remove every job for this medium; one that runs is broken off."""
+    async def discard(self, media_id: MediaId, *, running: bool = True) -> None:
+        """Remove every job for this medium; one that is `running`, too, by breaking it off."""
 
     async def forgotten(
         self, before: datetime, *, after: MediaId | None = None, limit: int

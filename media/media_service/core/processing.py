@@ -18,6 +18,7 @@ from media_service.core.errors import (
 )
 from media_service.core.jobs import Urgency
 from media_service.core.media import (
+    MOST_EQUAL,
     Media,
     MediaId,
     MediaType,
@@ -199,7 +200,7 @@ class Processing:
         try:
             while not making.done():
                 await asyncio.wait({making}, timeout=self._tell_seconds)
-                if not making.done() and not await self._is_wanted(media, progress.news()):
+                if not making.done() and not await self._is_wanted(media, stage, progress.news()):
                     return False
             await making
         finally:
@@ -207,20 +208,31 @@ class Processing:
             await asyncio.wait({making})
         return True
 
-    async def _is_wanted(self, media: Media, percent: int | None) -> bool:
-        """Whether this revision is still wanted; shows how far it is, if that is news.
+    async def _is_wanted(self, media: Media, stage: Stage, percent: int | None) -> bool:
+        """Whether what is being made is still wanted; shows how far it is, if that is news.
 
         A long film gets a percent further in a minute, but is broken off within a second.
         """
         with suppress(DatabaseUnavailable):
             if percent is None:
                 found = await self._find(media.id, revision=media.revision)
-                return isinstance(found, Media)
-            rows = self._database.latest.media
-            is_wanted = await rows.note_progress(media.id, revision=media.revision, percent=percent)
-            await self._cache.drop([media.id])
-            return is_wanted
+                is_wanted = isinstance(found, Media)
+            else:
+                is_wanted = await self._database.latest.media.note_progress(
+                    media.id, revision=media.revision, percent=percent
+                )
+                await self._cache.drop([media.id])
+            return is_wanted or await self._is_awaited(media, stage)
         return True
+
+    async def _is_awaited(self, media: Media, stage: Stage) -> bool:
+        """Whether all that is being made is waited for by equal bytes, or by a later revision."""
+        making = {rendition.recipe for rendition in media.renditions if rendition.stage is stage}
+        equal = await self._database.latest.media.holding(media.sha256, limit=MOST_EQUAL)
+        return any(
+            each.is_unfinished and making <= {rendition.recipe for rendition in each.renditions}
+            for each in equal
+        )
 
     async def give_up(self, media_id: MediaId, *, revision: int, code: str) -> None:
         """Mark a medium FAILED after the last attempt, if this is still its revision.

@@ -543,8 +543,8 @@ class InMemoryJobs:
             job = QueuedJob(media.id, media.revision, media.owner, urgency)
             session.enqueue(dataclasses.replace(job, queue=Queue.TRANSCODING))
 
-    async def discard(self, media_id: MediaId) -> None:
-        """Remove every job for this medium."""
+    async def discard(self, media_id: MediaId, *, running: bool = True) -> None:
+        """Remove every job for this medium; none runs here."""
         async with self._statement("jobs.discard") as session:
             session.discarded.add(media_id)
             session.jobs = [job for job in session.jobs if job.media_id != media_id]

@@ -430,6 +430,22 @@ async def test_a_running_job_is_broken_off_when_its_medium_goes(bench: Bench) ->
         await eventually(lambda: _is_empty(bench))
 
 
+async def test_a_running_job_that_others_wait_for_is_not_broken_off(bench: Bench) -> None:
+    running = await bench.enqueue_slow()
+    waiting = await bench.enqueue_slow()
+    bench.processing.slow_gate.clear()
+    async with bench.working():
+        await eventually(lambda: bench.processing.ran == [running.id])
+
+        for media in (waiting, running):
+            await bench.database.latest.jobs.discard(media.id, running=False)
+
+        assert await bench.states() == {running.id: JobState.RUNNING}
+        bench.processing.slow_gate.set()
+        await eventually(lambda: _is_empty(bench))
+    assert bench.processing.broken_off == []
+
+
 async def test_a_shutdown_gives_a_job_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_jobs, "_DRAIN_SECONDS", 0.1)
     [media] = await bench.enqueue()

@@ -26,6 +26,7 @@ from media_service.core.recipes import StreamRecipe
 from media_service.core.renditions import ProcessingOptions, Stage
 
 SMALL = ProcessingOptions(generate_thumbnails=True, generate_blurhash=True, max_width=100)
+LOUD = ProcessingOptions(generate_thumbnails=True, generate_blurhash=True, normalize_loudness=True)
 POST = {"purpose": Purpose.POST_ATTACHMENT, "filename": "", "content_type": ""}
 
 
@@ -68,6 +69,18 @@ async def _transcoding(fake: FakeService, media: Media) -> asyncio.Task[Processi
     begun = len(fake.codecs.developed)
     await eventually(lambda: len(fake.codecs.developed) > begun)
     return task
+
+
+async def _looked_again(fake: FakeService) -> None:
+    """The job has looked whether equal bytes wait for what it makes, and gone on."""
+    before = fake.database.calls["media.holding"]
+    await eventually(lambda: fake.database.calls["media.holding"] > before + 1)
+
+
+def _made_how_often(fake: FakeService, media: Media, name: str) -> int:
+    rendition = media.rendition(name)
+    assert rendition
+    return sum(rendition.recipe.key in keys for keys in fake.codecs.developed)
 
 
 # The way through
@@ -203,12 +216,13 @@ async def test_a_repeated_job_changes_nothing(fake: FakeService) -> None:
     assert len(fake.codecs.developed) == 3
 
 
-async def test_a_new_revision_breaks_the_work_on_the_old_one_off(fake: FakeService) -> None:
-    media = await _uploaded_and_shown(fake)
+async def test_a_new_revision_breaks_the_work_on_another_film_off(fake: FakeService) -> None:
+    media = await _upload(fake, sound())
+    await fake.do(fake.database.jobs.pop())
     fake.codecs.shares = (0.1, 0.2)
     job = await _transcoding(fake, media)
 
-    await fake.service.processing.request(media.id, user=ALICE, options=SMALL)
+    await fake.service.processing.request(media.id, user=ALICE, options=LOUD)
     fake.codecs.shares = (0.1,)
 
     async with asyncio.timeout(5):
@@ -217,6 +231,20 @@ async def test_a_new_revision_breaks_the_work_on_the_old_one_off(fake: FakeServi
     assert fake.staging.open_files == 0
     row = _row(fake, media)
     assert (row.status, row.revision) == (ProcessingStatus.PENDING, 2)
+
+
+async def test_a_new_revision_finds_made_what_is_the_same(fake: FakeService) -> None:
+    media = await _uploaded_and_shown(fake)
+    job = await _transcoding(fake, media)
+
+    await fake.service.processing.request(media.id, user=ALICE, options=SMALL)
+    await _looked_again(fake)
+    fake.codecs.slow_gate.set()
+
+    assert await job is ProcessingStatus.CANCELLED
+    await fake.work()
+    assert _row(fake, media).status is ProcessingStatus.COMPLETED
+    assert _made_how_often(fake, media, "full") == 1
 
 
 async def test_work_that_has_nothing_new_to_tell_is_broken_off_too(fake: FakeService) -> None:
@@ -290,6 +318,48 @@ async def test_equal_bytes_are_transcoded_once(fake: FakeService) -> None:
     assert [await job, await waiting] == [ProcessingStatus.COMPLETED] * 2
     assert len(fake.codecs.developed) == 3
     assert _made(_row(fake, second)) == {r.name for r in first.renditions}
+
+
+async def test_what_equal_bytes_wait_for_is_made_though_its_medium_goes(fake: FakeService) -> None:
+    first = await _uploaded_and_shown(fake)
+    second = await _uploaded_and_shown(fake, owner=BOB)
+    job = await _transcoding(fake, first)
+
+    await fake.service.deleting.delete(first.id, user=ALICE)
+    await _looked_again(fake)
+    fake.codecs.slow_gate.set()
+
+    assert await job is ProcessingStatus.CANCELLED
+    assert await _transcode(fake, second) is ProcessingStatus.COMPLETED
+    assert fake.codecs.broken_off == []
+    assert len(fake.codecs.developed) == 3
+
+
+async def test_what_the_last_of_equal_bytes_waits_for_goes_with_it(fake: FakeService) -> None:
+    first = await _uploaded_and_shown(fake)
+    second = await _uploaded_and_shown(fake, owner=BOB)
+    job = await _transcoding(fake, first)
+    await fake.service.deleting.delete(first.id, user=ALICE)
+    await _looked_again(fake)
+
+    await fake.service.deleting.delete(second.id, user=BOB)
+
+    async with asyncio.timeout(5):
+        assert await job is ProcessingStatus.CANCELLED
+    assert len(fake.codecs.broken_off) == 1
+
+
+async def test_what_equal_bytes_want_otherwise_is_not_made_for_them(fake: FakeService) -> None:
+    first = await _upload(fake, sound())
+    await fake.do(fake.database.jobs.pop())
+    job = await _transcoding(fake, first)
+    await _upload(fake, sound(), owner=BOB, options=LOUD)
+
+    await fake.service.deleting.delete(first.id, user=ALICE)
+
+    async with asyncio.timeout(5):
+        assert await job is ProcessingStatus.CANCELLED
+    assert len(fake.codecs.broken_off) == 1
 
 
 async def test_equal_bytes_are_completed_at_once_when_all_is_made(fake: FakeService) -> None:

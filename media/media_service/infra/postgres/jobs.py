@@ -97,13 +97,14 @@ class PostgresJobs:
                 lock,
             )
 
-    async def discard(self, media_id: MediaId) -> None:
-        """Remove every job for this medium; one that runs is broken off."""
+    async def discard(self, media_id: MediaId, *, running: bool = True) -> None:
+        """Remove every job for this medium; one that is `running`, too, by breaking it off."""
         with translated():
             await self._executor.execute(
                 "select procrastinate_cancel_job_v1(id, true, true) from procrastinate_jobs "
-                "where args ->> 'media_id' = $1 and status in ('todo', 'doing')",
+                "where args ->> 'media_id' = $1 and (status = 'todo' or status = 'doing' and $2)",
                 media_id,
+                running,
             )
             await self._executor.execute(
                 "delete from procrastinate_jobs "
