@@ -127,8 +127,9 @@ class _Making:
         arguments = stream_arguments(
             self._film, stream.rungs, frame_rate=stream.frame_rate, preview=preview
         )
-        seconds = await self._run("stream", arguments)
-        rungs = {rung: self._rung(rung, stream).lasting(seconds) for rung in stream.rungs}
+        made = await self._run("stream", arguments)
+        most = max(made, self._film.seconds)
+        rungs = {rung: self._rung(rung, stream).lasting(made, most) for rung in stream.rungs}
         return {path: self._take_part(recipe, path, rungs) for recipe, path in work}
 
     def _rung(self, rung: int, stream: StreamRecipe) -> Rung:

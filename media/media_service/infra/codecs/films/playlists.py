@@ -18,8 +18,8 @@ _RANGE = re.compile(r"#EXT-X-BYTERANGE:(\d{1,12})@(\d{1,12})")
 _MOST_HEADER: Final = 65_536
 _H264_RECORD: Final = 4
 _AAC_LC: Final = "mp4a.40.2"
-_SOUND_GOES_ON: Final = 0.5
-"""Sound that ends so much later than pictures is no rounding."""
+_NO_ROUNDING: Final = 0.5
+"""Seconds: a playlist that is so far from how long its film plays is wrong."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,17 +58,19 @@ class Rung:
         """How long it plays."""
         return sum(segment.seconds for segment in self.segments)
 
-    def lasting(self, seconds: float) -> Rung:
-        """The same, of which the last segment plays on if there is sound for so long.
+    def lasting(self, least: float, most: float) -> Rung:
+        """The same, of which the last segment ends between these seconds.
 
-        Who wrote the playlist measured pictures only; the sound after them is in that segment.
+        Who wrote the playlist measured the last one by what its pictures say of themselves: too
+        short if sound goes on after them, too long if there was a pause among frames out of order.
         """
-        more = seconds - self.seconds
-        if more < _SOUND_GOES_ON:
+        whole = max(least, min(self.seconds, most))
+        if abs(whole - self.seconds) < _NO_ROUNDING:
             return self
         *others, last = self.segments
-        longer = dataclasses.replace(last, seconds=last.seconds + more)
-        return dataclasses.replace(self, segments=(*others, longer))
+        left = whole - sum(segment.seconds for segment in others)
+        ending = dataclasses.replace(last, seconds=max(left, 1 / self.frame_rate))
+        return dataclasses.replace(self, segments=(*others, ending))
 
 
 def read_rung(
