@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from fakes.films import (
     film_of_several_streams,
     made,
     pattern,
+    paused_film,
     phone_film,
 )
 from media_service.core.errors import BrokenFile
@@ -35,6 +37,14 @@ from media_service.infra.codecs.films.description import Film
 from PIL import Image
 
 SMALL = FilmRecipe(short_side=90, frame_rate=60)
+
+
+def told_by_header(mp4: bytes) -> float:
+    """How many seconds the header of the whole says, which players of Apple's believe."""
+    header = mp4.index(b"mvhd") + 16  # version 0: name, flags and two dates come before
+    scale, duration = struct.unpack(">II", mp4[header : header + 8])
+    return float(duration / scale)
+
 
 FAST_START = {"mkv": (), "mp4": ("-movflags", "+faststart")}
 
@@ -70,6 +80,32 @@ async def test_every_codec_comes_out_playing_everywhere(
     assert order_of_boxes(made.content)[:2] == [b"ftyp", b"moov"]
     assert is_near(made.corner(), RED)
     assert is_near(made.corner(bottom_right=True), BLUE)
+
+
+@pytest.mark.parametrize("recipe", [FULL, SMALL], ids=["remuxed", "transcoded"])
+async def test_a_pause_among_frames_out_of_order_counts_once(
+    room: CuttingRoom, recipe: FilmRecipe
+) -> None:
+    made = await room.film(paused_film(), recipe)
+
+    assert made.seconds == pytest.approx(10.0, abs=0.05)
+    assert told_by_header(made.content) == pytest.approx(10.0, abs=0.05)
+
+
+@pytest.mark.parametrize("recipe", [FULL, SMALL], ids=["remuxed", "transcoded"])
+async def test_a_last_picture_stays_as_long_as_it_did(
+    room: CuttingRoom, recipe: FilmRecipe
+) -> None:
+    stays = (
+        "-bf",
+        "0",
+        "-bsf:v",
+        "setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\\,0.96)\\,3/TB\\,DURATION)",
+    )
+
+    made = await room.film(film(audio="", options=stays), recipe)
+
+    assert made.seconds == pytest.approx(3.96, abs=0.05)
 
 
 async def test_what_plays_everywhere_is_only_put_in_another_container(room: CuttingRoom) -> None:

@@ -107,6 +107,15 @@ def film(
     return made(arguments, container=container, rotation=rotation)
 
 
+@functools.cache
+def paused_film() -> bytes:
+    """10 seconds of which those from the first on are missing; frames are stored out of order."""
+    source = ("-f", "lavfi", "-i", pattern((320, 180), seconds=10))
+    pause = ("-vf", "select=lt(t\\,1)+gt(t\\,9)", "-fps_mode", "vfr")
+    order = ("-c:v", "libx264", "-x264-params", "b-adapt=0:scenecut=0", "-pix_fmt", "yuv420p")
+    return made([*source, *pause, *order], container="mp4")
+
+
 def made(arguments: Sequence[str], *, container: str, rotation: int = 0) -> bytes:
     """What ffmpeg makes of these arguments, with a display matrix if there is a rotation."""
     with tempfile.TemporaryDirectory() as folder:

@@ -129,7 +129,7 @@ def film_arguments(
     sound = [] if recipe.silent else sound_arguments(film)
     return [
         *input_arguments(film),
-        *(*pictures, *sound, *NO_METADATA, *CLEAN_H264),
+        *(*pictures, *sound, *NO_METADATA, *clean_h264(film)),
         *("-movflags", "+faststart", "-write_tmcd", "0", "-f", "mp4", output),
     ], size
 
@@ -138,7 +138,17 @@ NO_METADATA: Final = (
     *("-map_metadata", "-1", "-map_chapters", "-1", "-dn", "-sn"),
     *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"),
 )
-CLEAN_H264: Final = ("-bsf:v", "filter_units=pass_types=1-5|7-8")
+
+
+def clean_h264(film: Film) -> list[str]:
+    """What is done to encoded pictures: only slices and parameter sets go out.
+
+    None lasts beyond the film's end: a pause among frames out of order looks like the length of a
+    late one, and the file's header would count it twice.
+    """
+    left = f"max({1 / film.frame_rate:.6f}\\,{film.seconds:.6f}-PTS*TB)/TB"
+    lasting = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{left})"
+    return ["-bsf:v", f"filter_units=pass_types=1-5|7-8,{lasting}"]
 
 
 def picture_chain(film: Film, size: Size, *, frame_rate: int) -> str:

@@ -8,8 +8,8 @@ from typing import Final
 from media_service.core.recipes import PictureRecipe, even_size
 from media_service.infra.codecs.films.description import Film, Size
 from media_service.infra.codecs.films.plans import (
-    CLEAN_H264,
     NO_METADATA,
+    clean_h264,
     h264,
     input_arguments,
     picture_chain,
@@ -84,6 +84,7 @@ def _rung_output(film: Film, rung: int, *, frame_rate: int) -> list[str]:
     playlist, segments = rung_files(rung)
     return [
         *("-map", f"[v{rung}]", *h264(film, rung_size(film, rung), frame_rate=frame_rate)),
-        *(*_KEY_FRAMES, "-fps_mode:v", "vfr", *sound_arguments(film), *NO_METADATA, *CLEAN_H264),
+        *(*_KEY_FRAMES, "-fps_mode:v", "vfr", *sound_arguments(film)),
+        *(*NO_METADATA, *clean_h264(film)),
         *(*_HLS, "-hls_segment_filename", segments, playlist),
     ]
