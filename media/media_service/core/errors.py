@@ -288,6 +288,11 @@ class StorageUnavailable(Unavailable):
 class DecoderUnavailable(Unavailable):
     """The decoders are busy or away; try again in a moment."""
 
+    def __init__(self, message: str | None = None, *, was_killed: bool = False) -> None:
+        super().__init__(message)
+        self.was_killed = was_killed
+        """From outside, while it was at this file: that may be why."""
+
 
 class ServiceStopping(Unavailable):
     """This instance of the service is about to stop; ask again, another one answers."""

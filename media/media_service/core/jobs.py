@@ -6,12 +6,15 @@ import dataclasses
 import enum
 from datetime import datetime, timedelta
 
+from media_service.core.errors import DecoderUnavailable, MediaError, TooComplex, is_passing
 from media_service.core.media import MediaId, UserId
 
 TRIES = 5
 """How often a job is tried before its medium is FAILED, or it is parked."""
 SLOW_TRIES = 72
 """How often a parked job is tried: hourly, so for three days."""
+KILLED_TRIES = 3
+"""How often one is whose decoder was killed from outside: memory may run out because of it."""
 _SLOW = timedelta(hours=1)
 
 
@@ -89,13 +92,31 @@ class QueueLimits:
     of_one_owner: int = 10_000
 
 
-def next_try(failures: int, *, is_passing: bool, luck: float) -> timedelta | None:
+def next_try(failures: int, *, slow_tries: int, luck: float) -> timedelta | None:
     """How long to wait after so many failures; None: it is over.
 
-    `is_passing`: the last failure was of a kind that passes. `luck`, 0 to 1, spreads the tries.
+    `slow_tries`: how often it is tried once it is parked. `luck`, 0 to 1, spreads the tries.
     """
     if failures < TRIES:
         return timedelta(seconds=2**failures * (1 + luck / 2))
-    if is_passing and failures < TRIES + SLOW_TRIES:
+    if failures < TRIES + slow_tries:
         return _SLOW * (0.75 + luck / 2)
     return None
+
+
+def slow_tries_after(error: BaseException) -> int:
+    """How often what failed with this is tried once it is parked: not at all if it can't pass."""
+    if _was_killed(error):
+        return KILLED_TRIES
+    return SLOW_TRIES if is_passing(error) else 0
+
+
+def final_code(error: BaseException) -> str:
+    """Why a medium FAILED whose job was given up after this."""
+    if _was_killed(error):
+        return TooComplex().code
+    return error.code if isinstance(error, MediaError) else "internal_error"
+
+
+def _was_killed(error: BaseException) -> bool:
+    return isinstance(error, DecoderUnavailable) and error.was_killed

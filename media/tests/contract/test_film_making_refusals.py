@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from contract.cutting_room import FFMPEG, FULL, CuttingRoom, open_room
 from fakes.films import film, made, pattern
-from media_service.core.errors import BrokenFile, StorageFull, TooComplex
+from media_service.core.errors import BrokenFile, DecoderUnavailable, StorageFull, TooComplex
 from media_service.core.recipes import FilmRecipe
 from media_service.infra.codecs.films.description import Film
+from media_service.infra.codecs.programs import ffmpeg
 from media_service.infra.codecs.programs.ffmpeg import Ffmpeg, UnusableFfmpeg
+from media_service.infra.codecs.programs.running import ProgramKilled
 from prometheus_client import REGISTRY
 
 KNOWN = Film(demuxer="mov", seconds=1.0, codec="h264", width=320, height=180)
@@ -153,3 +155,16 @@ async def test_a_program_that_is_no_ffmpeg_is_not_used(tmp_path: Path) -> None:
     ):
         with pytest.raises(UnusableFfmpeg, match=reason):
             await Ffmpeg.find(path)
+
+
+async def test_an_ffmpeg_that_others_kill_is_told_apart(
+    room: CuttingRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(*_: object, **__: object) -> None:
+        raise ProgramKilled
+
+    monkeypatch.setattr(ffmpeg, "run_program", killed)
+
+    with pytest.raises(DecoderUnavailable) as raised:
+        await room.make(film(), FULL)
+    assert raised.value.was_killed

@@ -15,8 +15,16 @@ from fakes.in_memory_cache import InMemoryCache
 from fakes.patience import eventually
 from fakes.samples import ALICE, BOB, NOON, a_blob, a_media
 from media_service.core.blobs import LockNumber
-from media_service.core.errors import MediaError, StorageUnavailable
-from media_service.core.jobs import TRIES, JobFilter, JobState, Queue, Urgency
+from media_service.core.errors import DecoderUnavailable, MediaError, StorageUnavailable
+from media_service.core.jobs import (
+    KILLED_TRIES,
+    SLOW_TRIES,
+    TRIES,
+    JobFilter,
+    JobState,
+    Queue,
+    Urgency,
+)
 from media_service.core.media import Media, MediaId, ProcessingStatus, UserId
 from media_service.core.queueing import Queueing
 from media_service.entrypoints.worker import jobs as worker_jobs
@@ -316,9 +324,11 @@ async def test_transcodes_of_a_dead_worker_are_done_by_another(bench: Bench) -> 
 # Failures
 
 
-async def _fails_for_the_last_time(bench: Bench, error: Exception) -> None:
+async def _fails_for_the_last_time(
+    bench: Bench, error: Exception, *, failures: int = TRIES
+) -> None:
     """Let the one job that waits fail, after all its quick tries but one."""
-    await bench.execute("update procrastinate_jobs set attempts = $1", TRIES - 1)
+    await bench.execute("update procrastinate_jobs set attempts = $1", failures - 1)
     bench.processing.error = error
     async with bench.working():
         await eventually(lambda: len(bench.processing.ran) == 1)
@@ -365,6 +375,16 @@ async def test_a_bug_is_given_up_and_kept(bench: Bench) -> None:
 
     assert await bench.states() == {media.id: JobState.FAILED}
     assert bench.processing.given_up == [(media.id, "internal_error")]
+
+
+async def test_what_decoders_are_killed_at_again_and_again_is_given_up(bench: Bench) -> None:
+    media = await bench.enqueue_slow()
+    killed = DecoderUnavailable(was_killed=True)
+
+    await _fails_for_the_last_time(bench, killed, failures=TRIES + KILLED_TRIES)
+
+    assert await bench.states() == {media.id: JobState.FAILED}
+    assert bench.processing.given_up == [(media.id, "too_complex")]
 
 
 async def test_a_parked_job_is_begun_again_by_hand(bench: Bench) -> None:
@@ -494,9 +514,12 @@ async def test_a_job_that_was_broken_off_when_its_worker_died_is_removed(bench: 
     assert bench.processing.ran == []
 
 
-async def test_a_job_whose_workers_die_of_it_is_given_up(bench: Bench) -> None:
+@pytest.mark.parametrize("failures", [TRIES, TRIES + SLOW_TRIES])
+async def test_a_job_whose_workers_die_of_it_is_given_up(bench: Bench, failures: int) -> None:
     [media] = await bench.enqueue()
-    await bench.execute("update procrastinate_jobs set status = 'doing', attempts = $1", TRIES - 1)
+    await bench.execute(
+        "update procrastinate_jobs set status = 'doing', attempts = $1", failures - 1
+    )
 
     async with bench.working():
         await eventually(lambda: bench.processing.given_up == [(media.id, "too_complex")])

@@ -10,6 +10,7 @@ from media_service.core.admitting import Admitting
 from media_service.core.errors import (
     BrokenFile,
     DatabaseUnavailable,
+    DecoderUnavailable,
     MediaDamaged,
     QueueFull,
     StorageFull,
@@ -17,7 +18,17 @@ from media_service.core.errors import (
     TooManyUploads,
     is_passing,
 )
-from media_service.core.jobs import SLOW_TRIES, TRIES, JobFilter, QueueLimits, Urgency, next_try
+from media_service.core.jobs import (
+    KILLED_TRIES,
+    SLOW_TRIES,
+    TRIES,
+    JobFilter,
+    QueueLimits,
+    Urgency,
+    final_code,
+    next_try,
+    slow_tries_after,
+)
 from media_service.core.media import ProcessingStatus
 from media_service.core.renditions import ProcessingOptions
 
@@ -35,22 +46,43 @@ def fake() -> FakeService:
 
 
 def test_pauses_grow_and_spread() -> None:
-    shortest = [next_try(n, is_passing=False, luck=0) for n in range(1, TRIES)]
-    longest = [next_try(n, is_passing=False, luck=1) for n in range(1, TRIES)]
+    shortest = [next_try(n, slow_tries=0, luck=0) for n in range(1, TRIES)]
+    longest = [next_try(n, slow_tries=0, luck=1) for n in range(1, TRIES)]
 
     assert shortest == [timedelta(seconds=s) for s in (2, 4, 8, 16)]
     assert longest == [timedelta(seconds=s) for s in (3, 6, 12, 24)]
 
 
 def test_what_does_not_pass_is_over_after_five_tries() -> None:
-    assert next_try(TRIES, is_passing=False, luck=0) is None
+    assert next_try(TRIES, slow_tries=slow_tries_after(BrokenFile()), luck=0) is None
 
 
 def test_what_passes_is_tried_hourly_for_days() -> None:
-    assert next_try(TRIES, is_passing=True, luck=0) == timedelta(minutes=45)
-    assert next_try(TRIES, is_passing=True, luck=1) == timedelta(minutes=75)
-    assert next_try(TRIES + SLOW_TRIES - 1, is_passing=True, luck=0)
-    assert next_try(TRIES + SLOW_TRIES, is_passing=True, luck=0) is None
+    slow_tries = slow_tries_after(StorageUnavailable())
+
+    assert next_try(TRIES, slow_tries=slow_tries, luck=0) == timedelta(minutes=45)
+    assert next_try(TRIES, slow_tries=slow_tries, luck=1) == timedelta(minutes=75)
+    assert next_try(TRIES + SLOW_TRIES - 1, slow_tries=slow_tries, luck=0)
+    assert next_try(TRIES + SLOW_TRIES, slow_tries=slow_tries, luck=0) is None
+
+
+def test_what_decoders_are_killed_at_is_tried_for_hours() -> None:
+    slow_tries = slow_tries_after(DecoderUnavailable(was_killed=True))
+
+    assert next_try(TRIES + KILLED_TRIES - 1, slow_tries=slow_tries, luck=0)
+    assert next_try(TRIES + KILLED_TRIES, slow_tries=slow_tries, luck=0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DecoderUnavailable(was_killed=True), "too_complex"),
+        (DecoderUnavailable(), "decoder_unavailable"),
+        (ZeroDivisionError(), "internal_error"),
+    ],
+)
+def test_what_is_given_up_says_why(error: Exception, code: str) -> None:
+    assert final_code(error) == code
 
 
 @pytest.mark.parametrize(

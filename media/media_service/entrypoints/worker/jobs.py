@@ -16,9 +16,16 @@ from procrastinate import exceptions, job_context
 from procrastinate import jobs as engine_jobs
 from prometheus_client import Histogram
 
-from media_service.core.errors import MediaError, is_passing
+from media_service.core.errors import MediaError
 from media_service.core.job_ports import Processes
-from media_service.core.jobs import TRIES, Queue, Urgency, next_try
+from media_service.core.jobs import (
+    TRIES,
+    Queue,
+    Urgency,
+    final_code,
+    next_try,
+    slow_tries_after,
+)
 from media_service.core.media import MediaId, ProcessingStatus
 from media_service.core.processing import Processing
 from media_service.entrypoints.worker.fencing import FencedJobs
@@ -86,7 +93,7 @@ class _Backoff(procrastinate.BaseRetryStrategy):
 
 
 def _pause(error: BaseException, *, failures: int) -> timedelta | None:
-    return next_try(failures, is_passing=is_passing(error), luck=random.random())
+    return next_try(failures, slow_tries=slow_tries_after(error), luck=random.random())
 
 
 @asynccontextmanager
@@ -188,8 +195,7 @@ async def _failed(
     failures = job.attempts + 1
     if _pause(error, failures=failures) is None:
         _ATTEMPTS.observe(failures)
-        code = error.code if isinstance(error, MediaError) else "internal_error"
-        await processing.give_up(media_id, revision=revision, code=code)
+        await processing.give_up(media_id, revision=revision, code=final_code(error))
         return "given_up"
     if failures >= TRIES:
         with suppress(MediaError):  # it is the very thing that may be away

@@ -13,7 +13,7 @@ from procrastinate import jobs as engine_jobs
 from prometheus_client import Counter
 
 from media_service.core.job_ports import Processes
-from media_service.core.jobs import TRIES, next_try
+from media_service.core.jobs import SLOW_TRIES, TRIES, next_try
 from media_service.core.media import MediaId
 from media_service.core.processing import Processing
 
@@ -51,11 +51,11 @@ async def _take_back(app: procrastinate.App, processing: Processing, job: engine
     failures = job.attempts + 1
     _RESCUED.inc()
     log.warning("job.rescued", job_id=job.id, attempts=failures)
-    if failures == TRIES:
+    pause = next_try(failures, slow_tries=SLOW_TRIES, luck=random.random())
+    if failures == TRIES or pause is None:
         media_id, revision = MediaId(str(job.task_kwargs["media_id"])), job.task_kwargs["revision"]
         await processing.give_up(media_id, revision=int(str(revision)), code="too_complex")
         await app.job_manager.finish_job(job, engine_jobs.Status.FAILED, delete_job=False)
         return
-    slow = next_try(failures, is_passing=True, luck=random.random()) or timedelta(hours=1)
-    pause = timedelta() if failures < TRIES else slow
-    await app.job_manager.retry_job(job, retry_at=datetime.now(UTC) + pause)
+    wait = pause if failures > TRIES else timedelta()
+    await app.job_manager.retry_job(job, retry_at=datetime.now(UTC) + wait)

@@ -132,7 +132,7 @@ class Ffmpeg:
             raise TooComplex from cause
         except ProgramKilled as cause:
             _log.warning("ffmpeg was killed by others; is there enough memory?")
-            raise DecoderUnavailable from cause
+            raise DecoderUnavailable(was_killed=True) from cause
         except OSError as cause:
             raise StorageUnavailable from cause
         return made
