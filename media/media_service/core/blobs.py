@@ -7,6 +7,7 @@ import enum
 import functools
 import re
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NewType
 
@@ -134,6 +135,16 @@ def verbatim_of(media: Media) -> dict[str, StoredRendition]:
         if isinstance(rendition.recipe, VerbatimRecipe)
     )
     return {each.recipe_key: dataclasses.replace(each, is_original=True) for each in made}
+
+
+def as_made(media: Media, made: Mapping[str, StoredRendition]) -> tuple[Rendition, ...]:
+    """The medium's renditions, with the sizes of those that have been made, by recipe key."""
+    return tuple(
+        made[r.recipe.key].as_made(r)
+        if r.recipe.key in made
+        else dataclasses.replace(r, size_bytes=0)
+        for r in media.renditions
+    )
 
 
 _NAME = re.compile(r"(?P<source>[0-9a-f]{64})(\.(?P<recipe>[a-z0-9-]+)(\.[0-9a-f]{16})?)?")

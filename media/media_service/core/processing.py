@@ -7,7 +7,7 @@ import dataclasses
 from contextlib import suppress
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import content_lock
+from media_service.core.blobs import as_made, content_lock, verbatim_of
 from media_service.core.developing import Developing
 from media_service.core.errors import (
     DatabaseUnavailable,
@@ -107,6 +107,9 @@ class Processing:
             stage_percent=0,
             revision=media.revision + 1,
         )
+        keys = [rendition.recipe.key for rendition in replanned.renditions]
+        made = await rows.renditions.find(media.sha256, recipe_keys=keys) | verbatim_of(replanned)
+        replanned = dataclasses.replace(replanned, renditions=as_made(replanned, made))
         await rows.media.update(replanned, revision=media.revision)
         return replanned
 
@@ -259,13 +262,7 @@ class Processing:
     ) -> Media:
         """The medium in this state, with the sizes of the renditions that are there."""
         made = await self._developing.made(media)
-        renditions = tuple(
-            made[r.recipe.key].as_made(r)
-            if r.recipe.key in made
-            else dataclasses.replace(r, size_bytes=0)
-            for r in media.renditions
-        )
-        return media.advanced(status, self._clock()).with_made(renditions)
+        return media.advanced(status, self._clock()).with_made(as_made(media, made))
 
     def _failed(self, media: Media, code: str) -> Media:
         return media.advanced(ProcessingStatus.FAILED, self._clock(), failure_code=code)

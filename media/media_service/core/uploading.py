@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import Blob, content_lock, verbatim_of
+from media_service.core.blobs import Blob, as_made, content_lock, verbatim_of
 from media_service.core.codec_ports import Codecs
 from media_service.core.errors import (
     BrokenFile,
@@ -233,9 +233,6 @@ async def _with_what_is_made(rows: Rows, media: Media) -> Media:
     """The medium with what equal recipes made of equal bytes; COMPLETED if that is everything."""
     keys = [r.recipe.key for r in media.renditions]
     made = await rows.renditions.find(media.sha256, recipe_keys=keys) | verbatim_of(media)
-    renditions = tuple(
-        made[r.recipe.key].as_made(r) if r.recipe.key in made else r for r in media.renditions
-    )
     is_whole = all(r.recipe.key in made for r in media.renditions)
     status = ProcessingStatus.COMPLETED if is_whole else media.status
-    return dataclasses.replace(media, renditions=renditions, status=status)
+    return dataclasses.replace(media, renditions=as_made(media, made), status=status)

@@ -204,6 +204,15 @@ async def test_progress_that_cannot_be_told_holds_nothing_up(fake: FakeService) 
     assert await job is ProcessingStatus.COMPLETED
 
 
+async def test_what_is_made_is_shown_while_the_rest_is_made_anew(fake: FakeService) -> None:
+    media = await fake.upload_done(film(), **POST)
+
+    again = await fake.service.processing.request(media.id, user=ALICE, options=SMALL)
+
+    assert again.status is ProcessingStatus.PENDING
+    assert _made(again) == _made(media) - {"poster"}
+
+
 # Late and repeated jobs
 
 
