@@ -23,7 +23,7 @@ from media_service.core.media import Media, MediaId, ProcessingStatus, Visibilit
 from media_service.core.playlists import with_urls
 from media_service.core.ports import Blobs, Clock, Database, OpenBlob
 from media_service.core.reading import Reading
-from media_service.core.recipes import PLAYLIST, PictureRecipe, is_version
+from media_service.core.recipes import PictureRecipe, is_version, key_beside, version_of
 from media_service.core.renditions import Rendition
 from media_service.core.repairing import Repairing
 
@@ -110,18 +110,22 @@ class Delivering:
 
     async def _stored(self, media: Media, name: str, version: str) -> tuple[StoredRendition, bool]:
         rendition = media.rendition(name)
-        if rendition is None:
-            raise RenditionNotFound
-        is_exact = version == rendition.recipe.version
-        # An older playlist names parts of an older stream: only the present one fits together.
-        is_playlist = rendition.recipe.content_type == PLAYLIST
-        if not is_exact and not is_playlist and is_version(version):
-            older = await self._database.latest.renditions.find_version(
-                media.sha256, version=version
-            )
+        is_exact = rendition is not None and version == rendition.recipe.version
+        if not is_exact and is_version(version):
+            older = await self._older(media, name, version)
             if older:
                 return older, True
+        if rendition is None:
+            raise RenditionNotFound
         return await self._current(media, rendition), is_exact
+
+    async def _older(self, media: Media, name: str, version: str) -> StoredRendition | None:
+        """What was made by an older plan; of an older stream, also parts of names that are gone."""
+        rows = self._database.latest.renditions
+        found = await rows.find_version(media.sha256, version=version)
+        if found is None or media.rendition(name):
+            return found
+        return found if key_beside(found.recipe_key, name) == found.recipe_key else None
 
     async def _current(self, media: Media, rendition: Rendition) -> StoredRendition:
         """What has been made, or can be at once. What failed shows what it has."""
@@ -186,15 +190,16 @@ class Delivering:
 
     def _url(self, delivery: Delivery, name: str) -> str:
         """The URL of another rendition of the medium, seen from this one."""
-        media, rendition = delivery.media, delivery.media.rendition(name)
-        if rendition is None:
-            raise ValueError(f"no such rendition: {name}")
-        url = f"{name}?v={rendition.recipe.version}"
+        media, key = delivery.media, key_beside(delivery.stored.recipe_key, name)
+        if key is None:
+            raise ValueError(f"no such part of a stream: {name}")
+        version = version_of(key)
+        url = f"{name}?v={version}"
         if media.visibility is Visibility.PUBLIC or delivery.signature is None:
             return url
         made = self._signer.sign(
             media_path(media.id, name),
-            version=rendition.recipe.version,
+            version=version,
             expires_at=datetime.fromtimestamp(delivery.signature.expires, UTC),
         )
         return f"{url}&{made.query}"

@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 PLAYLIST: Final = "application/vnd.apple.mpegurl"
 """The content type of playlists (RFC 8216)."""
 _VERSION = re.compile(r"[0-9a-f]{10}")
+_STREAM_NAME = re.compile(r"hls(?:-([1-9][0-9]{0,4})(-segments)?)?")
 
 
 def is_version(text: str) -> bool:
@@ -25,8 +26,11 @@ def is_version(text: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _version_of(key: str) -> str:
-    """Remembered: every delivery asks for it, and there are few recipes."""
+def version_of(key: str) -> str:
+    """The version of the recipe of this key.
+
+    Remembered: every delivery asks for it, and there are few recipes.
+    """
     return hashlib.sha256(key.encode()).hexdigest()[:10]
 
 
@@ -80,7 +84,7 @@ class PictureRecipe:
     @property
     def version(self) -> str:
         """What stands as `v` in URLs: changes whenever the bytes would."""
-        return _version_of(self.key)
+        return version_of(self.key)
 
     @property
     def content_type(self) -> str:
@@ -129,7 +133,7 @@ class FilmRecipe:
     @property
     def version(self) -> str:
         """What stands as `v` in URLs."""
-        return _version_of(self.key)
+        return version_of(self.key)
 
     @property
     def content_type(self) -> str:
@@ -152,6 +156,11 @@ class StreamPart(enum.StrEnum):
     """The fragmented MP4 of one rung: all its segments, in one file."""
 
 
+def _stream_key(part: StreamPart, short_side: int, stream: str) -> str:
+    rung = f"-{short_side}p" if short_side else ""
+    return f"hls-{part}{rung}-of-{stream}"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StreamRecipe:
     """One part of an HLS stream; all parts of a stream are made in one go.
@@ -172,13 +181,13 @@ class StreamRecipe:
     def key(self) -> str:
         """For instance `hls-playlist-360p-of-360-720-60fps-1`."""
         rungs = "-".join(map(str, self.rungs))
-        rung = f"-{self.short_side}p" if self.short_side else ""
-        return f"hls-{self.part}{rung}-of-{rungs}-{self.frame_rate}fps-{self.ENGINE}"
+        stream = f"{rungs}-{self.frame_rate}fps-{self.ENGINE}"
+        return _stream_key(self.part, self.short_side, stream)
 
     @property
     def version(self) -> str:
         """What stands as `v` in URLs."""
-        return _version_of(self.key)
+        return version_of(self.key)
 
     @property
     def content_type(self) -> str:
@@ -198,6 +207,19 @@ def stream_name(part: StreamPart, short_side: int = 0) -> str:
         StreamPart.PLAYLIST: f"hls-{short_side}",
         StreamPart.SEGMENTS: f"hls-{short_side}-segments",
     }[part]
+
+
+def key_beside(key: str, name: str) -> str | None:
+    """The key of the part of this name (see `stream_name`) of the stream that `key` is of.
+
+    Also of one whose recipe is of the past. None where there can be no such part.
+    """
+    found, (part, _, stream) = _STREAM_NAME.fullmatch(name), key.partition("-of-")
+    if not found or not stream or not part.startswith("hls-"):
+        return None
+    short_side, is_segments = int(found[1] or 0), bool(found[2])
+    named = StreamPart.SEGMENTS if is_segments else StreamPart.PLAYLIST
+    return _stream_key(named if short_side else StreamPart.MASTER, short_side, stream)
 
 
 def even_size(width: int, height: int, *, short_side: int) -> tuple[int, int]:
@@ -232,7 +254,7 @@ class SoundRecipe:
     @property
     def version(self) -> str:
         """What stands as `v` in URLs."""
-        return _version_of(self.key)
+        return version_of(self.key)
 
     @property
     def content_type(self) -> str:
@@ -260,7 +282,7 @@ class WaveformRecipe:
     @property
     def version(self) -> str:
         """What stands as `v` in URLs."""
-        return _version_of(self.key)
+        return version_of(self.key)
 
     @property
     def content_type(self) -> str:
@@ -286,7 +308,7 @@ class VerbatimRecipe:
     @property
     def version(self) -> str:
         """What stands as `v` in URLs."""
-        return _version_of(self.key)
+        return version_of(self.key)
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """As wide and high as the original."""

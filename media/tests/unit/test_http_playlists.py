@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
@@ -11,7 +13,9 @@ import pytest
 from fakes.scripted_codecs import developed_bytes, film
 from fakes.service import BASE_URL, FakeService, fake_service
 from media_service.core.media import Media, Purpose, Visibility
+from media_service.core.purposes import DEFAULT_POLICIES, Policies
 from media_service.core.readiness import Readiness
+from media_service.core.renditions import ProcessingOptions
 from media_service.entrypoints.http_api.app import http_app
 
 POST = {"purpose": Purpose.POST_ATTACHMENT, "filename": "clip.mp4", "content_type": ""}
@@ -151,6 +155,49 @@ async def test_an_older_url_gives_the_present_playlist(
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "public, max-age=60, must-revalidate"
     assert stored.size_bytes != len(answer.content)
+
+
+def _with_rungs(*rungs: int) -> Policies:
+    policy = DEFAULT_POLICIES.of[Purpose.POST_ATTACHMENT]
+    developing = dataclasses.replace(policy.developing, stream_rungs=rungs)
+    changed = dataclasses.replace(policy, developing=developing)
+    return Policies(version=2, of={**DEFAULT_POLICIES.of, Purpose.POST_ATTACHMENT: changed})
+
+
+async def _played(http: httpx.AsyncClient, url: str) -> list[tuple[int, str]]:
+    """What a player gets from here on: status, and text or where it is sent."""
+    answer = await http.get(url)
+    if answer.is_redirect:
+        return [(answer.status_code, answer.headers["location"])]
+    played = [(answer.status_code, answer.text)]
+    for uri in dict.fromkeys(_uris(answer.text)):
+        played += await _played(http, urljoin(url, uri))
+    return played
+
+
+@pytest.mark.parametrize("how", [POST, PRIVATE])
+async def test_who_plays_a_stream_goes_on_while_another_is_made_and_after(
+    fake: FakeService, http: httpx.AsyncClient, how: dict[str, Any]
+) -> None:
+    media = await fake.upload_done(film(), **how)
+    url = _url(fake, media)
+    before = await _played(http, url)
+    operator = fake_service(beside=fake, policies=_with_rungs(180))
+
+    asked = ProcessingOptions(generate_thumbnails=False, generate_blurhash=False)
+    again = await operator.service.processing.request(media.id, user=media.owner, options=asked)
+    await fake.cache.drop([media.id])
+    assert again.rendition("hls-360") is None
+    meanwhile = await _played(http, url)
+    await operator.work()
+    await fake.cache.drop([media.id])
+
+    assert [status for status, _ in before] == [200, 200, 302]
+    assert meanwhile == before
+    assert await _played(http, url) == before
+    new = _url(fake, fake.database.media[media.id])
+    assert "hls-180?v=" in (await http.get(new)).text
+    assert (await http.get(url.replace("/hls?", "/other?"))).status_code in (403, 404)
 
 
 async def test_a_playlist_too_large_to_be_one_is_our_fault(

@@ -14,7 +14,17 @@ from media_service.core.formats import Format
 from media_service.core.media import Purpose, Sha256
 from media_service.core.planning import plan_renditions
 from media_service.core.purposes import DEFAULT_POLICIES
-from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Shape, is_version
+from media_service.core.recipes import (
+    Encoding,
+    FilmRecipe,
+    PictureRecipe,
+    Shape,
+    StreamPart,
+    StreamRecipe,
+    is_version,
+    key_beside,
+    stream_name,
+)
 from media_service.core.renditions import Inspection, ProcessingOptions, Rendition, Stage
 
 FACE = DEFAULT_POLICIES.of[Purpose.PROFILE_PICTURE].developing
@@ -276,3 +286,29 @@ def test_planned_sizes_are_those_that_will_be_made() -> None:
     for rendition in _plan(inspection=an_inspection(width=100, height=50)):
         assert (rendition.width, rendition.height) == rendition.recipe.size_of(100, 50)
         assert rendition.size_bytes == 0
+
+
+STREAM = StreamRecipe(part=StreamPart.MASTER, short_side=0, rungs=(360, 720), frame_rate=30)
+PARTS = [(StreamPart.MASTER, 0), (StreamPart.PLAYLIST, 360), (StreamPart.SEGMENTS, 720)]
+
+
+@pytest.mark.parametrize(("part", "short_side"), PARTS)
+def test_each_part_of_a_stream_leads_to_the_others(part: StreamPart, short_side: int) -> None:
+    this = dataclasses.replace(STREAM, part=part, short_side=short_side)
+
+    for other, other_side in PARTS:
+        beside = dataclasses.replace(STREAM, part=other, short_side=other_side)
+        assert key_beside(this.key, stream_name(other, other_side)) == beside.key
+
+
+def test_parts_of_a_stream_of_the_past_lead_to_each_other() -> None:
+    assert key_beside("hls-master-of-90-25fps-0", "hls-90") == "hls-playlist-90p-of-90-25fps-0"
+
+
+@pytest.mark.parametrize("name", ["full", "hls-0", "hls-360p", "hls-", "hls-360-more", ""])
+def test_no_stream_has_a_part_of_another_name(name: str) -> None:
+    assert key_beside(STREAM.key, name) is None
+
+
+def test_there_is_nothing_beside_what_is_no_stream() -> None:
+    assert key_beside(FilmRecipe(short_side=720, frame_rate=60).key, "hls") is None
