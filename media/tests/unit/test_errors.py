@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from media_service.core import errors
 from media_service.core.errors import Kind, MediaError
+from media_service.entrypoints.grpc_api.errors import STATUS as GRPC
+from media_service.entrypoints.http_api import errors as http
+from media_service.entrypoints.http_api.errors import INTERNAL
+from media_service.entrypoints.http_api.errors import STATUS as HTTP
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "status-codes.md"
 
 CODES = {
     "broken": Kind.BROKEN,
@@ -81,6 +89,33 @@ by_name = pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__
 
 def test_codes_and_kinds_are_those_that_were_published() -> None:
     assert {error().code: error.kind for error in ALL} == CODES
+
+
+def test_every_code_is_in_the_documentation_as_it_is_answered() -> None:
+    raised = [error() for error in ALL if not error.__subclasses__() or error is errors.NotFound]
+    answered = {
+        (error.code, GRPC[error.kind].name, str(HTTP[error.kind].value), str(error))
+        for error in raised
+    }
+    answered.add(("internal_error", "INTERNAL", "500", INTERNAL.message))
+
+    documented = re.findall(
+        r"^\| `(\w+)` \| ([A-Z_]+) \| (\d+) \| (.+) \| .*\w.* \|$",
+        DOCUMENT.read_text(),
+        re.MULTILINE,
+    )
+
+    assert len(documented) == len(set(documented))
+    assert set(documented) == answered
+
+
+def test_what_http_itself_refuses_is_in_the_documentation() -> None:
+    problems = [p for p in vars(http).values() if isinstance(p, http.Problem)]
+    problems.append(http.range_not_satisfiable(0))
+
+    for problem in problems:
+        assert f"`{problem.code}`" in DOCUMENT.read_text()
+        assert str(problem.status) in DOCUMENT.read_text()
 
 
 def test_no_two_errors_share_a_code() -> None:
