@@ -32,11 +32,11 @@ _CHAPTERS: Final = (
 
 
 def pictures() -> Iterator[tuple[str, bytes]]:
-    """Every format, still and moving; a photograph with IPTC, a film after its end."""
+    """Every format, still and moving for a while; a photograph with IPTC, a film after its end."""
     for format in PICTURE_FORMATS:
         yield f"photo.{format.name.lower()}", picture(format=format, orientation=6)
     for format in MOVING:
-        yield f"moving.{format.name.lower()}", moving(format=format, orientation=1)
+        yield f"moving.{format.name.lower()}", moving(12, format=format, orientation=1)
     yield "iptc.jpg", photograph()
     yield "motion.jpg", photograph() + films.phone_film()
 

@@ -23,6 +23,7 @@ from tests.e2e.processes import Mediad, Stub, upload_request
 
 _PLANTED: Final = b"planted-5d0c1be29f7a4386-in-here"
 _TRANSFORMED: Final = ("avif", "webp", "jpg")
+_THUMBNAILS: Final = ("320", "640", "1080")
 _DENIED: Final = re.compile(
     "gps|locat|serial|make|model|owner|artist|author|creator|title|comment|software|copyright"
     "|album|perform|(?<!group)descri|keyword|writer|origin|chapter|timecode|iptc|xmp|attach|picture$"
@@ -85,13 +86,13 @@ async def _served(
             served |= {f"{key}.{n}": part for n, part in enumerate(parts)}
         else:
             served[key] = await _fetched(http, rendition.url)
-    if known.media_type == pb.IMAGE:
+    if known.media_type in (pb.IMAGE, pb.VIDEO) or known.page_count:
         for extension in _TRANSFORMED:
             wanted = pb.GetSignedUrlRequest(
                 media_id=media_id, expiry_seconds=60, rendition=f"fit:320:320.{extension}"
             )
             url = (await media.GetSignedUrl(wanted)).url
-            served[f"{name}.fit.{extension}"] = await _fetched(http, url)
+            served[f"{name}.{extension}"] = await _fetched(http, url)
     return served
 
 
@@ -138,6 +139,11 @@ def _tells(tag: str, value: object) -> bool:
     return is_dated or (bool(_DENIED.search(tag)) and str(value) not in _NOTHING)
 
 
+def _outputs(served: Iterable[str]) -> set[str]:
+    """Of what they are served as, what is not the file's name or the number of a part."""
+    return {key.split(".")[2] for key in served}
+
+
 def _says_nothing(folder: Path, sent: dict[str, bytes], served: dict[str, bytes]) -> None:
     told = {
         (name, word)
@@ -157,7 +163,7 @@ async def test_pictures_tell_nothing(media: Stub, http: httpx.AsyncClient, tmp_p
 
     served = await _all_served(media, http, sent.items())
 
-    assert len(served) > 6 * len(sent)
+    assert _outputs(served) == {"full", "motion", *_THUMBNAILS, *_TRANSFORMED}
     _says_nothing(tmp_path, sent, served)
 
 
@@ -167,6 +173,8 @@ async def test_films_tell_nothing(media: Stub, http: httpx.AsyncClient, tmp_path
 
     served = await _all_served(media, http, sent.items())
 
+    made = {"full", "hls", "poster", "preview"}
+    assert _outputs(served) == {*made, *_THUMBNAILS, *_TRANSFORMED}
     _says_nothing(tmp_path, sent, served)
 
 
@@ -175,6 +183,7 @@ async def test_sounds_tell_nothing(media: Stub, http: httpx.AsyncClient, tmp_pat
 
     served = await _all_served(media, http, sent.items())
 
+    assert _outputs(served) == {"full", "opus", "wave", "waveform"}
     assert not any(b"METADATA_BLOCK_PICTURE" in content for content in served.values())
     _says_nothing(tmp_path, sent, served)
 
@@ -187,7 +196,7 @@ async def test_only_a_document_itself_says_whose_it_is(
     served = await _served(media, http, "letter.pdf", sent)
 
     assert served.pop("letter.pdf.full") == sent
-    assert served
+    assert _outputs(served) == {"page", *_THUMBNAILS, *_TRANSFORMED}
     _says_nothing(tmp_path, {"letter.pdf": sent}, served)
 
 
