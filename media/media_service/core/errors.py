@@ -158,7 +158,7 @@ class TooLong(Broken):
 
 
 class TooManyPixels(Broken):
-    """The picture is larger than 50 megapixels a frame, 16384 a side or 250 megapixels in all."""
+    """The picture has over 50 megapixels, 16384 a side or, moving, 16 a frame or 250 in all."""
 
 
 class TooComplex(Broken):

@@ -11,6 +11,8 @@ from media_service.core.recipes import Recipe
 
 MAX_SIDE: Final = 16_384
 MAX_FRAME_PIXELS: Final = 50_000_000
+MAX_MOVING_FRAME_PIXELS: Final = 4096 * 4096
+"""Of each frame where there are several: decoders hold some others beside it."""
 MAX_TOTAL_PIXELS: Final = 250_000_000
 """Of all frames of a picture together."""
 

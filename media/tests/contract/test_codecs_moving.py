@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 FULL = recipe(Shape.FIT, 2048, 2048, encoding=Encoding.WEBP, animated=True, quality=100)
 SIZE = (40, 30)
 MOST_BYTES = 150 * 1024 * 1024
+LARGE = (4096, 4096)
+MOST_BYTES_A_PIXEL = 15
+"""Four hold a frame; eight more hold what a WebP was and is put onto."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -205,3 +209,34 @@ async def test_memory_does_not_grow_with_frames(tmp_path: Path, format: Format) 
 
         assert max(map(most_memory, cells.pids())) < MOST_BYTES
     assert inspection.frames == len(_shown(developed)) == 40
+
+
+def _large_moving(format: Format) -> bytes:
+    return pictures.moving(2, format=format, size=LARGE)
+
+
+def _large_half_clear() -> bytes:
+    return pictures.picture(Image.new("RGBA", LARGE, (90, 30, 60, 128)), format=Format.AVIF)
+
+
+@pytest.mark.parametrize(
+    ("format", "make"),
+    [
+        *(
+            (format, functools.partial(_large_moving, format))
+            for format in (Format.WEBP, Format.AVIF)
+        ),
+        pytest.param(Format.AVIF, _large_half_clear, id="half clear"),
+    ],
+)
+async def test_large_frames_are_not_held_while_others_are_decoded(
+    tmp_path: Path, format: Format, make: Callable[[], bytes]
+) -> None:
+    content = make()
+    async with Cells(size=1) as cells:
+        before = max(map(most_memory, cells.pids()))
+
+        await Studio(ImageCodecs(cells), tmp_path).inspect(content, format)
+
+        taken = max(map(most_memory, cells.pids())) - before
+    assert taken < MOST_BYTES_A_PIXEL * LARGE[0] * LARGE[1]

@@ -213,9 +213,10 @@ def test_the_limits_told_are_those_that_hold() -> None:
     pixels, api = LIMITS["pixels"], LIMITS["api"]
 
     told = str(TooManyPixels())
-    assert f"{pixels['most_a_frame'] // 1_000_000} megapixels a frame" in told
+    assert f"{pixels['most_a_frame'] // 1_000_000} megapixels" in told
+    assert f"{pixels['most_a_moving_frame'] // 1_000_000} a frame" in told
     assert f"{pixels['most_a_side']} a side" in told
-    assert f"{pixels['most_in_all_frames'] // 1_000_000} megapixels in all" in told
+    assert f"{pixels['most_in_all_frames'] // 1_000_000} in all" in told
     assert f"1 to {api['most_ids_in_a_batch']} ids" in str(InvalidBatch())
     assert f"({api['longest_expiry_seconds']})" in str(InvalidExpiry())
 

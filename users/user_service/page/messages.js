@@ -10,7 +10,8 @@ const BY_CODE = {
   type_mismatch: () => `This file is not the picture its name promises. Choose a ${FORMATS} file.`,
   empty_file: () => "This file is empty.",
   broken_file: () => "This picture is damaged or incomplete. Try another copy of it.",
-  too_many_pixels: () => "This picture has too many pixels: up to 50 megapixels work.",
+  too_many_pixels: () =>
+    "This picture has too many pixels: up to 50 megapixels work, or 16 in each frame of a moving one.",
   too_complex: () => "This picture takes too long to read. Save it anew, or choose another.",
   metadata_too_large: () => "This picture carries too much hidden data. Save it anew without it.",
   too_many_files: () => "One picture at a time, please.",

@@ -13,6 +13,7 @@ from media_service.core.reading import MAX_BATCH
 from media_service.core.renditions import (
     MAX_BOX_PIXELS,
     MAX_FRAME_PIXELS,
+    MAX_MOVING_FRAME_PIXELS,
     MAX_SIDE,
     MAX_TOTAL_PIXELS,
 )
@@ -28,6 +29,7 @@ from media_service.core.uploads import MAX_CHUNK_BYTES, MAX_NAME_CHARACTERS, MAX
 LIMITS: Mapping[str, Mapping[str, int]] = {
     "pixels": {
         "most_a_frame": MAX_FRAME_PIXELS,
+        "most_a_moving_frame": MAX_MOVING_FRAME_PIXELS,
         "most_a_side": MAX_SIDE,
         "most_in_all_frames": MAX_TOTAL_PIXELS,
     },

@@ -7,7 +7,12 @@ import mmap
 from typing import Final
 
 from media_service.core.errors import BrokenFile, MetadataTooLarge, TooComplex, TooManyPixels
-from media_service.core.renditions import MAX_FRAME_PIXELS, MAX_SIDE, MAX_TOTAL_PIXELS
+from media_service.core.renditions import (
+    MAX_FRAME_PIXELS,
+    MAX_MOVING_FRAME_PIXELS,
+    MAX_SIDE,
+    MAX_TOTAL_PIXELS,
+)
 
 Buffer = bytes | mmap.mmap
 
@@ -37,7 +42,8 @@ def check_pixels(width: int, height: int, *, frames: int = 1) -> None:
     if width <= 0 or height <= 0 or frames <= 0:
         raise BrokenFile
     pixels = width * height
-    if max(width, height) > MAX_SIDE or pixels > MAX_FRAME_PIXELS:
+    most_a_frame = MAX_FRAME_PIXELS if frames == 1 else MAX_MOVING_FRAME_PIXELS
+    if max(width, height) > MAX_SIDE or pixels > most_a_frame:
         raise TooManyPixels
     if pixels * frames > MAX_TOTAL_PIXELS:
         raise TooManyPixels

@@ -1,7 +1,7 @@
 """Pictures that move, frame by frame: what libvips takes for still ones, or holds all at once.
 
 Each frame is on its way from the decoder to the encoder by itself, so that memory does not grow
-with their number.
+with their number. A large one is held by nobody while the next is decoded.
 """
 
 from __future__ import annotations
@@ -47,10 +47,13 @@ def apng_frames(data: Buffer, animation: Animation) -> Iterator[Frame]:
     for number, piece in enumerate(animation.frames):
         place = np.s_[piece.top : piece.top + piece.height, piece.left : piece.left + piece.width]
         before = canvas[place].copy() if piece.disposal == _TO_BEFORE and number else None
-        pixels = Raster.of_file("pngload", animation.still(data, piece)).to_8_bits().array()
-        _put(pixels, canvas[place], is_over=piece.is_over)
+        _put(_pixels(data, animation, piece), canvas[place], is_over=piece.is_over)
         yield Frame(Raster.of_array(canvas), piece.duration_ms)
         _dispose(canvas, place, piece, before)
+
+
+def _pixels(data: Buffer, animation: Animation, piece: Piece) -> Canvas:
+    return Raster.of_file("pngload", animation.still(data, piece)).to_8_bits().array()
 
 
 def _put(pixels: Canvas, canvas: Canvas, *, is_over: bool) -> None:
@@ -100,18 +103,22 @@ class WebpFrames:
         # Not Image.open: it would first import all plugins, which a cell can't any more.
         self._decoder = _webp.WebPAnimDecoder(bytes(data))
         self._size, self.plays, _, self._count, _ = self._decoder.get_info()
+        self._at_ms = 0
 
     def shown(self, header: Header) -> Iterator[Frame]:
         """Every frame as it is shown. Raises BrokenFile if they aren't what the header says."""
         if (*self._size, self._count) != (header.width, header.height, header.frames):
             raise BrokenFile
         self._decoder.reset()
-        before_ms = 0
+        self._at_ms = 0
         for _ in range(self._count):
-            pixels, until_ms = self._decoder.get_next()
-            canvas = np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 4)
-            yield Frame(Raster.of_array(canvas), max(1, until_ms - before_ms))
-            before_ms = until_ms
+            yield self._next(header)  # and held here no longer
+
+    def _next(self, header: Header) -> Frame:
+        pixels, until_ms = self._decoder.get_next()
+        lasting_ms, self._at_ms = until_ms - self._at_ms, until_ms
+        canvas = np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 4)
+        return Frame(Raster.of_array(canvas), max(1, lasting_ms))
 
 
 def webp_of(frames: Iterator[Frame], *, size: tuple[int, int], plays: int, quality: int) -> bytes:
@@ -125,6 +132,7 @@ def webp_of(frames: Iterator[Frame], *, size: tuple[int, int], plays: int, quali
         image = _image(frame.raster)
         encoder.add(image.getim(), at_ms, False, quality, 100, _EFFORT)
         at_ms += frame.duration_ms
+        del frame, image  # large, and the next one is decoded beside them
     encoder.add(None, at_ms, False, quality, 100, _EFFORT)
     encoded: bytes | None = encoder.assemble("", "", "")
     if encoded is None:

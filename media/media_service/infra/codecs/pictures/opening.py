@@ -16,6 +16,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import functools
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
@@ -225,20 +226,24 @@ class _ByFrames(Picture):
 
     def look_at_frames(self) -> Frames:
         with decoding():
-            told = [(f.raster.to_8_bits().lowest_alpha(), f.duration_ms) for f in self.frames()]
+            told = list(map(_told, self.frames()))
             return Frames(min(alpha for alpha, _ in told), sum(lasting for _, lasting in told))
 
     def moving_webp(self, size: tuple[int, int], *, quality: int) -> bytes:
         with decoding():
-            ready = (frame._replace(raster=self._ready(frame, size)) for frame in self.frames())
+            ready = map(functools.partial(self._ready, size=size), self.frames())
             return webp_of(ready, size=size, plays=self.plays, quality=quality)
 
-    def _ready(self, frame: Frame, size: tuple[int, int]) -> Raster:
+    def _ready(self, frame: Frame, *, size: tuple[int, int]) -> Frame:
         stored = (
             size if self.upright_size == (self.header.width, self.header.height) else size[::-1]
         )
         scaled = frame.raster.scaled(*stored).to_srgb(self.header.profile)
-        return scaled.turned(self.header.orientation)
+        return frame._replace(raster=scaled.turned(self.header.orientation))
+
+
+def _told(frame: Frame) -> tuple[int, int]:
+    return frame.raster.to_8_bits().lowest_alpha(), frame.duration_ms
 
 
 class _Png(_VipsPicture, _ByFrames):
@@ -264,6 +269,12 @@ class _Webp(_VipsPicture, _ByFrames):
         super().__init__(data)
         self._moving = WebpFrames(data) if self.header.frames > 1 else None
         self.plays = self._moving.plays if self._moving else 0
+
+    def decode(self, shrink: int = 1) -> Raster:
+        if self._moving is None:
+            return super().decode(shrink)
+        with decoding():  # by the decoder that is there: another would take as much once more
+            return next(self.frames()).raster
 
     def frames(self) -> Iterator[Frame]:
         if self._moving is None:
@@ -309,9 +320,11 @@ class _Avif(_ByFrames):
         return map(self._frame, range(self.header.frames))
 
     def _frame(self, number: int) -> Frame:
-        self._opened.seek(number)
-        raster = _raster_of_pillow(self._opened)
-        return Frame(raster, max(1, int(self._opened.info.get("duration", 0))))
+        # Not load: it would hold the frame three times.
+        pixels, scale, _, lasting = self._opened._decoder.get_frame(number)  # noqa: SLF001
+        array = np.frombuffer(pixels, np.uint8)
+        raster = Raster.of_array(array.reshape(self.header.height, self.header.width, -1))
+        return Frame(raster, max(1, round(1000 * lasting / scale)))
 
 
 class _Heic(Picture):
