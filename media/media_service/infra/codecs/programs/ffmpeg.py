@@ -43,6 +43,7 @@ _NEEDED: Final = {
         *("zscale", "tonemap", "scale", "split", "select", "fps"),
         *("setparams", "setpts", "sidedata"),
     ),
+    "-bsfs": ("filter_units", "setts"),
     "-muxers": ("mp4", "hls", "webp"),
     "-protocols": ("fd",),
 }
