@@ -169,8 +169,7 @@ class TestFullPlaces:
     """Real connections that hold every place."""
 
     @pytest.fixture(autouse=True)
-    def no_grace(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(places, "GRACE_SECONDS", 0.0)
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(uploading, "ATTACHMENTS_OF_ONE", 2)
 
     async def test_few_who_send_slowly_keep_nobody_out(

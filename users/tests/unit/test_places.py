@@ -81,18 +81,22 @@ async def test_who_has_a_place_already_sends_no_slow_one_away(stack: ExitStack) 
     assert gone(*taken) == [False, False]
 
 
-async def test_nobody_goes_before_they_had_time_or_when_all_is_here(
+async def test_nobody_s_only_one_goes_before_it_had_time(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_of_them = four(NO_SPEED)
-    taken = [stack.enter_context(all_of_them.taken(ADA)) for _ in range(3)]
-    taken.append(stack.enter_context(all_of_them.taken(BOB)))
     monkeypatch.setattr(places, "GRACE_SECONDS", 60.0)
-    with pytest.raises(Busy):
-        all_of_them.check(CYD)
-    monkeypatch.setattr(places, "GRACE_SECONDS", 0.0)
-    for arrival in taken:
-        arrival.is_whole = True
+    two = Places(2, of_one=2, pace=Pace(wanted_bytes_per_second=NO_SPEED))
+    first = [stack.enter_context(two.taken(ADA)) for _ in range(2)]
+    with two.taken(BOB):
+        assert gone(*first) == [True, False], "a share is due at once"
+        with pytest.raises(Busy):
+            two.check(CYD)
+
+
+async def test_nobody_goes_whose_body_is_here(stack: ExitStack) -> None:
+    all_of_them = four(NO_SPEED)
+    for user in (ADA, ADA, ADA, BOB):
+        stack.enter_context(all_of_them.taken(user)).is_whole = True
     with pytest.raises(Busy):
         all_of_them.check(CYD)
 

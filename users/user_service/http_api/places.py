@@ -5,9 +5,10 @@ one for hours. As long as one is free, nobody minds. When all are taken and some
 
 - Who has two places more than the newcomer gives one up, however fast they send. So persons get
   equal shares, and no place goes back and forth.
-- Who sends more slowly than `wanted_bytes_per_second` gives way to whoever has no place at all.
+- Who sends more slowly than `wanted_bytes_per_second`, after GRACE_SECONDS, gives way to whoever
+  has no place at all.
 
-Nobody gives way within GRACE_SECONDS, or when the body is here and only we are slow.
+Nobody gives way whose body is here, when only we are slow.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from user_service.errors import Busy, TooManyUploads
 from user_service.http_api.bodies import Arrival, Pace
 from user_service.records import UserId
 
-GRACE_SECONDS = 30.0
+GRACE_SECONDS = 10.0
 
 
 class Places:
@@ -68,7 +69,9 @@ class Places:
         return min(going, key=lambda each: each[:2])[-1]
 
     def _may_go(self, arrival: Arrival, count: int, newcomers: int) -> bool:
-        if arrival.is_whole or arrival.waited < GRACE_SECONDS:
+        if arrival.is_whole:
             return False
+        if count > newcomers + 1:
+            return True
         is_slow = arrival.bytes_per_second < self._pace.wanted_bytes_per_second
-        return count > newcomers + 1 or (is_slow and not newcomers)
+        return is_slow and arrival.waited >= GRACE_SECONDS and not newcomers
