@@ -3,6 +3,8 @@
 What the options are for, where it doesn't show:
 - `filter_units` lets through slices and parameter sets: encoders and cameras put their names and
   settings in the rest of an H.264 stream.
+- `setts` lets no frame last beyond the film's end: where frames are shown in another order, a pause
+  among them looks like the length of a late one, and the file's header would count it twice.
 - `-enc_time_base demux` keeps each frame's own time where frames don't come evenly.
 - A fixed number of threads gives the same bytes on every machine.
 - The level is told: x264 would guess it from the frame rate, which some containers overstate.
@@ -141,11 +143,7 @@ NO_METADATA: Final = (
 
 
 def clean_h264(film: Film) -> list[str]:
-    """What is done to encoded pictures: only slices and parameter sets go out.
-
-    None lasts beyond the film's end: a pause among frames out of order looks like the length of a
-    late one, and the file's header would count it twice.
-    """
+    """What is done to encoded pictures on their way into a container."""
     left = f"max({1 / film.frame_rate:.6f}\\,{film.seconds:.6f}-PTS*TB)/TB"
     lasting = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{left})"
     return ["-bsf:v", f"filter_units=pass_types=1-5|7-8,{lasting}"]
