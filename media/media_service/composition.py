@@ -121,7 +121,7 @@ async def open_media_service(
         name = f"mediad-{secrets.token_hex(6)}"
         picture_cells = Cells(size=settings.cells)
         document_cells = Cells(DOCUMENT_CELL, size=1, time_limits=DOCUMENT_TIME_LIMITS)
-        av_cells = Cells(AV_CELL, size=min(2, settings.cells), time_limits=AV_TIME_LIMITS)
+        av_cells = Cells(AV_CELL, size=min(2, settings.cells), warm=1, time_limits=AV_TIME_LIMITS)
         if is_decoding:
             for each in (picture_cells, document_cells, av_cells):
                 await enter(each)

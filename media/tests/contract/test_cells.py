@@ -71,6 +71,11 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def children() -> set[str]:
+    """The process ids of those this thread has started."""
+    return set(Path("/proc/thread-self/children").read_text().split())
+
+
 async def until_gone(pid: int) -> None:
     async with asyncio.timeout(5):
         while is_running(pid):
@@ -243,6 +248,42 @@ async def test_developments_leave_a_cell_to_inspections(source: Path) -> None:
 
         for development in developments:
             development.cancel()
+
+
+async def test_a_cell_more_is_started_when_jobs_wait_and_stays(source: Path) -> None:
+    async with opened(size=2, warm=1) as cells:
+        first = cells.pids()
+        one_by_one = {(await ask(cells, "answer", source=source))["pid"] for _ in range(3)}
+        assert one_by_one == cells.pids() == first
+
+        busy = asyncio.create_task(ask(cells, "sleep", source=source, kind=DEVELOP))
+        await asyncio.sleep(0.05)
+        answers = [await ask(cells, "answer", source=source) for _ in range(2)]
+
+        assert {answer["pid"] for answer in answers}.isdisjoint(first)
+        assert len(cells.pids()) == 2
+        busy.cancel()
+
+
+async def test_no_more_cells_are_started_than_there_may_be(source: Path) -> None:
+    async with opened(size=2, warm=1) as cells:
+        answers = await asyncio.gather(*(ask(cells, "answer", source=source) for _ in range(9)))
+
+        assert {answer["said"] for answer in answers} == {"hello"}
+        assert len(cells.pids() | {answer["pid"] for answer in answers}) <= 2
+
+
+async def test_a_pool_that_closes_leaves_no_cell_half_started(source: Path) -> None:
+    before = children()
+    async with opened(size=2, warm=1) as cells:
+        asking = [asyncio.create_task(ask(cells, "sleep", source=source)) for _ in range(2)]
+        while len(children() - before) < 2:
+            await asyncio.sleep(0)
+        assert len(cells.pids()) == 1
+
+    for refused in await asyncio.gather(*asking, return_exceptions=True):
+        assert isinstance(refused, DecoderUnavailable)
+    assert children() == before
 
 
 async def test_a_missing_source_is_no_fault_of_the_file(cells: Cells, source: Path) -> None:

@@ -49,19 +49,24 @@ _WAITING = Gauge("mediad_cell_waiting", "Jobs that wait for a cell.", ["cell"])
 
 
 class Cells:
-    """A pool of cells, alive within its context."""
+    """A pool of cells, alive within its context.
+
+    `warm` of them are started with it (all, if 0), others when jobs first wait for one.
+    """
 
     def __init__(
         self,
         module: str = IMAGE_CELL,
         *,
         size: int = 0,
+        warm: int = 0,
         max_waiting: int = 256,
         jobs_per_cell: int = 500,
         time_limits: Mapping[JobKind, float] = TIME_LIMITS,
     ) -> None:
         self._module = module
         self._size = size or len(os.sched_getaffinity(0))
+        self._warm = min(warm or self._size, self._size)
         self._max_waiting = max_waiting
         self._jobs_per_cell = jobs_per_cell
         self._time_limits = time_limits
@@ -72,9 +77,9 @@ class Cells:
         self.introduction: wire.Message = {}
 
     async def __aenter__(self) -> Self:
-        """Start all cells. Raises CellDied if they can't be."""
+        """Start the warm cells. Raises CellDied if they can't be."""
         started = await asyncio.gather(
-            *(Cell.start(self._module) for _ in range(self._size)), return_exceptions=True
+            *(Cell.start(self._module) for _ in range(self._warm)), return_exceptions=True
         )
         cells = [cell for cell in started if isinstance(cell, Cell)]
         if failures := [failure for failure in started if isinstance(failure, BaseException)]:
@@ -120,7 +125,12 @@ class Cells:
             source_id=_source_id(source),
         )
         await self._queue.put(job)
+        if self._queue.is_short_of_cells() and len(self._keepers) < self._size:
+            self._keepers.append(asyncio.create_task(self._keep_another()))
         return await job.answer
+
+    async def _keep_another(self) -> None:
+        await self._keep(await self._start())
 
     async def _keep(self, cell: Cell) -> None:
         """Hand one job after the other to a cell; when it is dead or worn out, to a new one."""
@@ -151,6 +161,10 @@ class Cells:
     async def _replace(self, cell: Cell) -> Cell:
         self._cells.discard(cell)
         await cell.end()
+        return await self._start()
+
+    async def _start(self) -> Cell:
+        """One more cell, however often it takes to start it."""
         while True:
             try:
                 fresh = await Cell.start(self._module)

@@ -58,6 +58,10 @@ class JobQueue:
         """How many jobs wait whose callers still do."""
         return sum(not job.answer.done() for jobs in self._waiting.values() for job in jobs)
 
+    def is_short_of_cells(self) -> bool:
+        """Whether more jobs wait than cells do."""
+        return len(self) > len(self._kept_by_idle)
+
     async def put(self, job: Job) -> None:
         """Add it at the end."""
         async with self._changed:
