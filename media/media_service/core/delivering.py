@@ -29,7 +29,7 @@ from media_service.core.repairing import Repairing
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Representation:
     """What may be sent to a reader. `is_exact`: these bytes are what its URL will always mean.
 
     `lasting` is how long the reader may keep them; None is for ever. `signature` is what opened it.
@@ -84,7 +84,7 @@ class Delivering:
 
     async def find(
         self, media_id: MediaId, name: str, *, version: str, signature: Signature | None
-    ) -> Delivery:
+    ) -> Representation:
         """The rendition a URL names, made now if need be.
 
         Raises InvalidSignature if there is a signature that is not valid, whatever is there;
@@ -100,7 +100,7 @@ class Delivering:
         if media.visibility is Visibility.PRIVATE and not signature:
             raise MediaNotFound
         stored, is_exact = await self._stored(media, name, version)
-        return Delivery(
+        return Representation(
             media=media,
             stored=stored,
             is_exact=is_exact,
@@ -145,82 +145,82 @@ class Delivering:
             await self._repairing.remake(media.sha256, key)
         raise RenditionNotReady
 
-    async def elsewhere(self, delivery: Delivery, *, disposition: str) -> Elsewhere | None:
+    async def elsewhere(self, found: Representation, *, disposition: str) -> Elsewhere | None:
         """Where to send the reader; None if the bytes have to come from here. Raises as `open`."""
-        works_for = min(delivery.lasting or REDIRECTED_FOR, REDIRECTED_FOR)
+        works_for = min(found.lasting or REDIRECTED_FOR, REDIRECTED_FOR)
         if works_for < timedelta(seconds=1):
             return None
         try:
-            url = await self._presigned(delivery, disposition, works_for)
+            url = await self._presigned(found, disposition, works_for)
         except MediaDamaged:
-            healed = await self._healed(delivery)
+            healed = await self._healed(found)
             url = await self._presigned(healed, disposition, works_for)
         # Who goes there late must still have time to begin.
         return Elsewhere(url=url, lasting=works_for / 2) if url else None
 
     async def _presigned(
-        self, delivery: Delivery, disposition: str, works_for: timedelta
+        self, found: Representation, disposition: str, works_for: timedelta
     ) -> str | None:
         return await self._blobs.presigned_url(
-            delivery.stored.key,
-            content_type=delivery.stored.content_type,
+            found.stored.key,
+            content_type=found.stored.content_type,
             disposition=disposition,
             expires_in=works_for,
         )
 
-    def open(self, delivery: Delivery) -> Opening:
-        """The delivery's bytes; damaged ones are made anew first, so the delivery may change.
+    def open(self, found: Representation) -> Opening:
+        """Its bytes; damaged ones are made anew first, so it may change.
 
         Entering raises MediaDamaged if the original is damaged too; what `Developing.ensure`
         raises.
         """
-        return Opening(delivery, open_=self._open, heal=self._healed)
+        return Opening(found, open_=self._open, heal=self._healed)
 
-    async def playlist(self, delivery: Delivery) -> bytes:
+    async def playlist(self, found: Representation) -> bytes:
         """The playlist that is delivered, with the URLs of what it names.
 
         They are relative, so that they lead to the host that was asked, and they open for as long
         as the one that was asked for. Raises as `open`; ValueError if it is no playlist.
         """
-        async with self.open(delivery) as (found, opened):
+        async with self.open(found) as (found, opened):
             if opened.size_bytes > _MOST_PLAYLIST_BYTES:
                 raise ValueError(f"a playlist of {opened.size_bytes} bytes")
             stored = b"".join([piece async for piece in opened.read(0, opened.size_bytes)])
         return with_urls(stored.decode(), lambda name: self._url(found, name)).encode()
 
-    def _url(self, delivery: Delivery, name: str) -> str:
+    def _url(self, found: Representation, name: str) -> str:
         """The URL of another rendition of the medium, seen from this one."""
-        media, key = delivery.media, key_beside(delivery.stored.recipe_key, name)
+        media, key = found.media, key_beside(found.stored.recipe_key, name)
         if key is None:
             raise ValueError(f"no such part of a stream: {name}")
         version = version_of(key)
         url = f"{name}?v={version}"
-        if media.visibility is Visibility.PUBLIC or delivery.signature is None:
+        if media.visibility is Visibility.PUBLIC or found.signature is None:
             return url
         made = self._signer.sign(
             media_path(media.id, name),
             version=version,
-            expires_at=datetime.fromtimestamp(delivery.signature.expires, UTC),
+            expires_at=datetime.fromtimestamp(found.signature.expires, UTC),
         )
         return f"{url}&{made.query}"
 
     def _open(self, stored: StoredRendition) -> AbstractAsyncContextManager[OpenBlob]:
         return self._blobs.open(stored.key, size_bytes=stored.size_bytes, sha256=stored.checksum)
 
-    async def _healed(self, delivery: Delivery) -> Delivery:
-        if delivery.recipe:
+    async def _healed(self, found: Representation) -> Representation:
+        if found.recipe:
             picture = await self._developing.ensure_picture(
-                delivery.media, delivery.recipe, damaged=delivery.stored
+                found.media, found.recipe, damaged=found.stored
             )
-            return dataclasses.replace(delivery, stored=picture)
-        media, damaged = delivery.media, delivery.stored
+            return dataclasses.replace(found, stored=picture)
+        media, damaged = found.media, found.stored
         planned = [r for r in media.renditions if r.recipe.key == damaged.recipe_key]
         if not planned:  # made by a recipe the medium no longer has
             raise RenditionNotFound
         if planned[0].stage.is_slow:
-            return dataclasses.replace(delivery, stored=await self._made_anew(media, damaged))
+            return dataclasses.replace(found, stored=await self._made_anew(media, damaged))
         made = await self._developing.ensure(media, damaged=damaged)
-        return dataclasses.replace(delivery, stored=made[damaged.recipe_key])
+        return dataclasses.replace(found, stored=made[damaged.recipe_key])
 
     async def _made_anew(self, media: Media, damaged: StoredRendition) -> StoredRendition:
         """What has replaced it, if something has; else it is forgotten, and made by a job."""
@@ -233,25 +233,25 @@ class Delivering:
 
 
 class Opening:
-    """A context with a delivery and its bytes. A class, because a generator costs more per read."""
+    """A context: what was found, and its bytes. A class, as a generator costs more per read."""
 
     def __init__(
         self,
-        delivery: Delivery,
+        found: Representation,
         *,
         open_: Callable[[StoredRendition], AbstractAsyncContextManager[OpenBlob]],
-        heal: Callable[[Delivery], Awaitable[Delivery]],
+        heal: Callable[[Representation], Awaitable[Representation]],
     ) -> None:
-        self._delivery = delivery
+        self._found = found
         self._open = open_
         self._heal = heal
-        self._opened = open_(delivery.stored)
+        self._opened = open_(found.stored)
 
-    async def __aenter__(self) -> tuple[Delivery, OpenBlob]:
+    async def __aenter__(self) -> tuple[Representation, OpenBlob]:
         try:
-            return self._delivery, await self._opened.__aenter__()
+            return self._found, await self._opened.__aenter__()
         except MediaDamaged:
-            healed = await self._heal(self._delivery)
+            healed = await self._heal(self._found)
         self._opened = self._open(healed.stored)
         return healed, await self._opened.__aenter__()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from media_service.core.access import Signature, Signer, media_path
 from media_service.core.blobs import StoredRendition
-from media_service.core.delivering import Delivery, lasting
+from media_service.core.delivering import Representation, lasting
 from media_service.core.developing import Developing
 from media_service.core.errors import InvalidSignature, MediaFailed, is_final
 from media_service.core.media import Media, MediaId, ProcessingStatus
@@ -40,7 +40,7 @@ class Transforming:
         version: str,
         signature: Signature | None,
         encoding: Encoding,
-    ) -> Delivery:
+    ) -> Representation:
         """The outcome for a reader who takes this encoding, made now if need be.
 
         Raises InvalidSignature without one that is valid, whatever is there and whoever may see
@@ -55,7 +55,7 @@ class Transforming:
         media = await self._reading.get(media_id)
         require_picture(media)
         recipe = transformation.recipe(encoding)
-        return Delivery(
+        return Representation(
             media=media,
             stored=await self._stored(media, recipe),
             is_exact=version == transformation.version,

@@ -9,7 +9,7 @@ from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import KEY, FakeService, fake_service
 from media_service.core.access import Signature, Signer, SigningKey, media_path
 from media_service.core.blobs import original_key
-from media_service.core.delivering import Delivery
+from media_service.core.delivering import Representation
 from media_service.core.errors import (
     BrokenFile,
     DecoderUnavailable,
@@ -51,12 +51,12 @@ async def _find(
     *,
     version: str = "",
     signature: Signature | None = None,
-) -> Delivery:
+) -> Representation:
     return await fake.service.delivering.find(media.id, name, version=version, signature=signature)
 
 
-async def _read(fake: FakeService, delivery: Delivery) -> bytes:
-    async with fake.service.delivering.open(delivery) as (opened, blob):
+async def _read(fake: FakeService, found: Representation) -> bytes:
+    async with fake.service.delivering.open(found) as (opened, blob):
         assert blob.size_bytes == opened.stored.size_bytes
         return b"".join([piece async for piece in blob.read(0, blob.size_bytes)])
 
@@ -69,20 +69,20 @@ async def test_a_rendition_is_delivered_as_it_was_made(fake: FakeService) -> Non
 
     for rendition in media.renditions:
         version = rendition.recipe.version
-        delivery = await _find(fake, media, rendition.name, version=version)
+        found = await _find(fake, media, rendition.name, version=version)
 
-        assert delivery.stored.content_type == "image/jpeg"
-        assert delivery.stored.size_bytes == rendition.size_bytes
-        assert await _read(fake, delivery) == developed_bytes(picture(), rendition.recipe)
+        assert found.stored.content_type == "image/jpeg"
+        assert found.stored.size_bytes == rendition.size_bytes
+        assert await _read(fake, found) == developed_bytes(picture(), rendition.recipe)
 
 
 async def test_a_url_is_good_before_any_job_ran(fake: FakeService) -> None:
     media = await fake.upload(picture())
 
-    delivery = await _find(fake, media, "small", version=_version(media, "small"))
+    found = await _find(fake, media, "small", version=_version(media, "small"))
 
     recipe = media.renditions[1].recipe
-    assert await _read(fake, delivery) == developed_bytes(picture(), recipe)
+    assert await _read(fake, found) == developed_bytes(picture(), recipe)
 
 
 async def test_fifty_readers_who_are_faster_than_the_worker_have_one_developer(
@@ -100,9 +100,9 @@ async def test_what_was_delivered_before_needs_no_database(fake: FakeService) ->
     await _find(fake, media, version=_version(media))
     fake.database.go_away()
 
-    delivery = await _find(fake, media, version=_version(media))
+    found = await _find(fake, media, version=_version(media))
 
-    await _read(fake, delivery)
+    await _read(fake, found)
 
 
 async def test_the_exact_version_is_told_from_the_current_one(fake: FakeService) -> None:
@@ -110,9 +110,9 @@ async def test_the_exact_version_is_told_from_the_current_one(fake: FakeService)
 
     assert (await _find(fake, media, version=_version(media))).is_exact
     for version in ["", "0123456789", "nonsense", "\0", "x" * 10_000, _version(media).upper()]:
-        delivery = await _find(fake, media, version=version)
-        assert not delivery.is_exact
-        assert delivery.stored.version == _version(media)
+        found = await _find(fake, media, version=version)
+        assert not found.is_exact
+        assert found.stored.version == _version(media)
 
 
 async def test_an_old_version_stays_what_it_was(fake: FakeService) -> None:
@@ -207,9 +207,9 @@ async def test_a_signature_opens_a_private_medium(fake: FakeService) -> None:
     media = await fake.upload_done(picture(), visibility=Visibility.PRIVATE)
     version = _version(media)
 
-    delivery = await _find(fake, media, version=version, signature=_signed(fake, media.id, version))
+    found = await _find(fake, media, version=version, signature=_signed(fake, media.id, version))
 
-    assert await _read(fake, delivery) == developed_bytes(picture(), media.renditions[0].recipe)
+    assert await _read(fake, found) == developed_bytes(picture(), media.renditions[0].recipe)
 
 
 async def test_a_signature_opens_no_other_rendition_version_or_medium(fake: FakeService) -> None:
@@ -274,9 +274,9 @@ async def test_private_media_may_be_kept_as_long_as_the_signature_lasts(fake: Fa
     signature = _signed(fake, media.id, version)
     fake.clock.advance(timedelta(minutes=20))
 
-    delivery = await _find(fake, media, version=version, signature=signature)
+    found = await _find(fake, media, version=version, signature=signature)
 
-    assert delivery.lasting == timedelta(minutes=40)
+    assert found.lasting == timedelta(minutes=40)
 
 
 async def test_a_story_may_be_kept_until_it_ends(fake: FakeService) -> None:
@@ -303,29 +303,29 @@ async def test_whatever_ends_first_ends_it(fake: FakeService) -> None:
 
 async def test_a_damaged_rendition_is_healed_before_it_is_read(fake: FakeService) -> None:
     media = await fake.upload_done(picture())
-    delivery = await _find(fake, media)
-    fake.blobs.contents[delivery.stored.key] = b"rotten"
+    found = await _find(fake, media)
+    fake.blobs.contents[found.stored.key] = b"rotten"
 
-    content = await _read(fake, delivery)
+    content = await _read(fake, found)
 
     assert content == developed_bytes(picture(), media.renditions[0].recipe)
-    assert fake.blobs.contents[delivery.stored.key] == content
+    assert fake.blobs.contents[found.stored.key] == content
 
 
 async def test_a_missing_rendition_is_healed_before_it_is_read(fake: FakeService) -> None:
     media = await fake.upload_done(picture())
-    delivery = await _find(fake, media)
-    del fake.blobs.contents[delivery.stored.key]
+    found = await _find(fake, media)
+    del fake.blobs.contents[found.stored.key]
 
-    assert await _read(fake, delivery) == developed_bytes(picture(), media.renditions[0].recipe)
+    assert await _read(fake, found) == developed_bytes(picture(), media.renditions[0].recipe)
 
 
 async def test_fifty_readers_of_a_damaged_rendition_have_one_developer(fake: FakeService) -> None:
     media = await fake.upload_done()
-    delivery = await _find(fake, media)
-    fake.blobs.contents[delivery.stored.key] = b"rotten"
+    found = await _find(fake, media)
+    fake.blobs.contents[found.stored.key] = b"rotten"
 
-    contents = await asyncio.gather(*(_read(fake, delivery) for _ in range(50)))
+    contents = await asyncio.gather(*(_read(fake, found) for _ in range(50)))
 
     assert len(set(contents)) == 1
     assert len(fake.codecs.developed) == 2
@@ -342,11 +342,11 @@ async def test_a_damaged_original_does_not_harm_what_was_made_of_it(fake: FakeSe
 
 async def test_a_rendition_whose_original_is_damaged_too_is_told(fake: FakeService) -> None:
     media = await fake.upload_done()
-    delivery = await _find(fake, media)
+    found = await _find(fake, media)
     fake.blobs.contents = dict.fromkeys(fake.blobs.contents, b"rotten")
 
     with pytest.raises(MediaDamaged):
-        await _read(fake, delivery)
+        await _read(fake, found)
 
 
 async def test_an_upload_of_the_same_bytes_heals_everything(fake: FakeService) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes.scripted_codecs import developed_bytes, film
 from fakes.service import FakeService, fake_service
-from media_service.core.delivering import Delivery
+from media_service.core.delivering import Representation
 from media_service.core.errors import BrokenFile, MediaFailed, RenditionNotReady
 from media_service.core.jobs import Urgency
 from media_service.core.media import Media, ProcessingStatus, Purpose
@@ -20,13 +20,13 @@ def fake() -> FakeService:
     return fake_service()
 
 
-async def _find(fake: FakeService, media: Media, name: str = "full") -> Delivery:
+async def _find(fake: FakeService, media: Media, name: str = "full") -> Representation:
     return await fake.service.delivering.find(media.id, name, version="", signature=None)
 
 
 async def _read(fake: FakeService, media: Media, name: str = "full") -> bytes:
-    delivery = await _find(fake, media, name)
-    async with fake.service.delivering.open(delivery) as (_, opened):
+    found = await _find(fake, media, name)
+    async with fake.service.delivering.open(found) as (_, opened):
         return b"".join([piece async for piece in opened.read(0, opened.size_bytes)])
 
 

@@ -8,7 +8,7 @@ import pytest
 from fakes.samples import a_media, a_stored_rendition
 from hypothesis import given
 from hypothesis import strategies as st
-from media_service.core.delivering import Delivery
+from media_service.core.delivering import Representation
 from media_service.core.formats import Format
 from media_service.core.media import Visibility
 from media_service.entrypoints.http_api.entities import (
@@ -20,15 +20,15 @@ from media_service.entrypoints.http_api.entities import (
 YEAR = 31_536_000
 
 
-def _delivery(
+def _representation(
     *,
     visibility: Visibility = Visibility.PUBLIC,
     is_exact: bool = True,
     lasting: timedelta | None = None,
     filename: str = "face.jpg",
     content_type: str = "image/jpeg",
-) -> Delivery:
-    return Delivery(
+) -> Representation:
+    return Representation(
         media=a_media(visibility=visibility, filename=filename),
         stored=dataclasses.replace(a_stored_rendition(), content_type=content_type),
         is_exact=is_exact,
@@ -37,48 +37,53 @@ def _delivery(
 
 
 @pytest.mark.parametrize(
-    ("delivery", "expected"),
+    ("found", "expected"),
     [
-        (_delivery(), f"public, max-age={YEAR}, immutable"),
-        (_delivery(is_exact=False), "public, max-age=60, must-revalidate"),
-        (_delivery(lasting=timedelta(hours=1)), "public, max-age=3600, immutable"),
-        (_delivery(lasting=timedelta(days=3650)), f"public, max-age={YEAR}, immutable"),
+        (_representation(), f"public, max-age={YEAR}, immutable"),
+        (_representation(is_exact=False), "public, max-age=60, must-revalidate"),
+        (_representation(lasting=timedelta(hours=1)), "public, max-age=3600, immutable"),
+        (_representation(lasting=timedelta(days=3650)), f"public, max-age={YEAR}, immutable"),
         (
-            _delivery(lasting=timedelta(hours=1), is_exact=False),
+            _representation(lasting=timedelta(hours=1), is_exact=False),
             "public, max-age=60, must-revalidate",
         ),
         (
-            _delivery(lasting=timedelta(seconds=7), is_exact=False),
+            _representation(lasting=timedelta(seconds=7), is_exact=False),
             "public, max-age=7, must-revalidate",
         ),
         (
-            _delivery(visibility=Visibility.PRIVATE, lasting=timedelta(seconds=90.9)),
+            _representation(visibility=Visibility.PRIVATE, lasting=timedelta(seconds=90.9)),
             "private, max-age=90",
         ),
-        (_delivery(visibility=Visibility.PRIVATE, lasting=timedelta(0)), "private, max-age=0"),
         (
-            _delivery(visibility=Visibility.PRIVATE, lasting=timedelta(hours=1), is_exact=False),
+            _representation(visibility=Visibility.PRIVATE, lasting=timedelta(0)),
+            "private, max-age=0",
+        ),
+        (
+            _representation(
+                visibility=Visibility.PRIVATE, lasting=timedelta(hours=1), is_exact=False
+            ),
             "private, max-age=60",
         ),
     ],
 )
-def test_nothing_is_kept_longer_than_it_is_good(delivery: Delivery, expected: str) -> None:
-    entity, own = describe(delivery)
+def test_nothing_is_kept_longer_than_it_is_good(found: Representation, expected: str) -> None:
+    entity, own = describe(found)
 
-    assert cache_control(delivery) == (b"cache-control", expected.encode())
+    assert cache_control(found) == (b"cache-control", expected.encode())
     assert dict([*entity.whole.headers, *own])[b"cache-control"] == expected.encode()
     assert dict([*entity.part.headers, *own])[b"cache-control"] == expected.encode()
 
 
 def test_a_rendition_is_described_by_what_is_stored() -> None:
-    delivery = _delivery()
-    entity, own = describe(delivery)
+    found = _representation()
+    entity, own = describe(found)
     assert own == ()
     headers = dict(entity.whole.headers)
 
     assert headers[b"content-type"] == b"image/jpeg"
-    assert headers[b"content-length"] == str(delivery.stored.size_bytes).encode()
-    assert headers[b"etag"] == b'"%s"' % delivery.stored.checksum[:32].encode()
+    assert headers[b"content-length"] == str(found.stored.size_bytes).encode()
+    assert headers[b"etag"] == b'"%s"' % found.stored.checksum[:32].encode()
     assert headers[b"accept-ranges"] == b"bytes"
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert headers[b"content-security-policy"] == b"default-src 'none'; sandbox"
@@ -86,12 +91,12 @@ def test_a_rendition_is_described_by_what_is_stored() -> None:
     assert set(entity.part.headers) == headers.items() - {
         (b"content-length", headers[b"content-length"])
     }
-    assert entity.whole.body_bytes == delivery.stored.size_bytes
+    assert entity.whole.body_bytes == found.stored.size_bytes
 
 
 @pytest.mark.parametrize("content_type", ["", "image", "image/jpeg\r\nx: y", "image/ü", "a/b;c"])
 def test_a_content_type_that_is_none_is_never_sent(content_type: str) -> None:
-    headers = dict(describe(_delivery(content_type=content_type))[0].part.headers)
+    headers = dict(describe(_representation(content_type=content_type))[0].part.headers)
 
     assert headers[b"content-type"] == b"application/octet-stream"
     assert headers[b"content-disposition"].startswith(b"attachment;")
@@ -182,7 +187,7 @@ def test_every_format_has_an_extension_of_its_own(format: Format) -> None:
 
 
 def test_text_is_said_to_be_in_the_charset_it_was_checked_to_be_in() -> None:
-    headers = dict(describe(_delivery(content_type="text/plain"))[0].part.headers)
+    headers = dict(describe(_representation(content_type="text/plain"))[0].part.headers)
 
     assert headers[b"content-type"] == b"text/plain; charset=utf-8"
 

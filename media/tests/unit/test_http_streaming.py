@@ -8,7 +8,7 @@ from typing import cast
 
 import structlog
 from fakes.samples import a_media, a_stored_rendition
-from media_service.core.delivering import Delivering, Delivery
+from media_service.core.delivering import Delivering, Representation
 from media_service.core.errors import MediaDamaged
 from media_service.core.ports import OpenBlob
 from media_service.core.transforming import Transforming
@@ -24,7 +24,7 @@ class Scripted:
     """Delivering of `size_bytes`, of which `pieces` are given and counted."""
 
     def __init__(self, size_bytes: int, *, pieces: list[bytes | Exception]) -> None:
-        self.delivery = Delivery(
+        self.found = Representation(
             media=MEDIA,
             stored=dataclasses.replace(a_stored_rendition(), size_bytes=size_bytes),
             is_exact=True,
@@ -35,14 +35,14 @@ class Scripted:
         self.is_open = False
         self._pieces = pieces
 
-    async def find(self, *_: object, **__: object) -> Delivery:
-        return self.delivery
+    async def find(self, *_: object, **__: object) -> Representation:
+        return self.found
 
     @asynccontextmanager
-    async def open(self, delivery: Delivery) -> AsyncIterator[tuple[Delivery, OpenBlob]]:
+    async def open(self, found: Representation) -> AsyncIterator[tuple[Representation, OpenBlob]]:
         self.is_open = True
         try:
-            yield delivery, self
+            yield found, self
         finally:
             self.is_open = False
 

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from media_service.core.blobs import BlobState
-from media_service.core.delivering import Delivery
+from media_service.core.delivering import Representation
 from media_service.core.errors import MediaNotFound, NotTheOwner
 from media_service.core.media import MediaId, ProcessingStatus, Purpose, UserId
 
@@ -72,18 +72,16 @@ class LifeOfMedia(RuleBasedStateMachine):
     def look(self, media_id: MediaId) -> None:
         delivering = self.fake.service.delivering
         try:
-            delivery = self.do(delivering.find(media_id, "full", version="", signature=None))
+            found = self.do(delivering.find(media_id, "full", version="", signature=None))
         except MediaNotFound:
             assert media_id in self.gone
             return
-        recipe = delivery.media.renditions[0].recipe
+        recipe = found.media.renditions[0].recipe
         assert media_id not in self.gone
-        assert self.do(self._read(delivery)) == developed_bytes(
-            self.model[media_id].content, recipe
-        )
+        assert self.do(self._read(found)) == developed_bytes(self.model[media_id].content, recipe)
 
-    async def _read(self, delivery: Delivery) -> bytes:
-        async with self.fake.service.delivering.open(delivery) as (_, blob):
+    async def _read(self, found: Representation) -> bytes:
+        async with self.fake.service.delivering.open(found) as (_, blob):
             return b"".join([piece async for piece in blob.read(0, blob.size_bytes)])
 
     @rule(media_id=media)

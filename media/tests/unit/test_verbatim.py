@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from fakes.service import GRACE, FakeService, fake_service
 from media_service.core.blobs import original_key
-from media_service.core.delivering import Delivery
+from media_service.core.delivering import Representation
 from media_service.core.errors import MediaDamaged
 from media_service.core.formats import Format
 from media_service.core.media import Media, ProcessingStatus, Purpose, Visibility
@@ -35,24 +35,24 @@ async def _send(fake: FakeService, content: bytes = NOTES, *, name: str = "notes
     )
 
 
-async def _find(fake: FakeService, media: Media, name: str = "full") -> Delivery:
+async def _find(fake: FakeService, media: Media, name: str = "full") -> Representation:
     return await fake.service.delivering.find(media.id, name, version="", signature=None)
 
 
-async def _read(fake: FakeService, delivery: Delivery) -> bytes:
-    async with fake.service.delivering.open(delivery) as (_, blob):
+async def _read(fake: FakeService, found: Representation) -> bytes:
+    async with fake.service.delivering.open(found) as (_, blob):
         return b"".join([piece async for piece in blob.read(0, blob.size_bytes)])
 
 
 async def test_a_document_is_delivered_as_it_came(fake: FakeService) -> None:
     media = await _send(fake)
 
-    delivery = await _find(fake, media)
+    found = await _find(fake, media)
 
-    assert await _read(fake, delivery) == NOTES
-    assert delivery.stored.content_type == "text/plain"
-    assert delivery.stored.checksum == media.sha256
-    assert delivery.stored.size_bytes == len(NOTES)
+    assert await _read(fake, found) == NOTES
+    assert found.stored.content_type == "text/plain"
+    assert found.stored.checksum == media.sha256
+    assert found.stored.size_bytes == len(NOTES)
 
 
 async def test_what_needs_nothing_made_is_complete_at_once(fake: FakeService) -> None:

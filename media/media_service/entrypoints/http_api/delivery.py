@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope
 
-from media_service.core.delivering import Delivering, Delivery
+from media_service.core.delivering import Delivering, Representation
 from media_service.core.media import Sha256
 from media_service.core.ports import OpenBlob
 from media_service.core.recipes import PLAYLIST
@@ -87,12 +87,12 @@ class DeliveryRoute:
         raise; Refused.
         """
         target = parse_target(scope["raw_path"], scope["query_string"])
-        delivery = await self._find(target, headers)
+        found = await self._find(target, headers)
         playlist = None
-        if delivery.stored.content_type == PLAYLIST:
-            playlist = await self._delivering.playlist(delivery)
-            delivery = _of_content(delivery, playlist)
-        entity, own = describe(delivery)
+        if found.stored.content_type == PLAYLIST:
+            playlist = await self._delivering.playlist(found)
+            found = _of_content(found, playlist)
+        entity, own = describe(found)
         if_none_match = headers.get(b"if-none-match")
         if if_none_match is not None and not none_match(if_none_match, etag=entity.etag):
             exchange.start(_NOT_MODIFIED, entity.part, *own)
@@ -101,12 +101,12 @@ class DeliveryRoute:
             exchange.start(_OK, entity.whole, *own)
             await exchange.body()
         elif playlist is not None:
-            start, length = _begin(delivery, exchange=exchange, headers=headers)
+            start, length = _begin(found, exchange=exchange, headers=headers)
             await exchange.body(playlist[start : start + length])
-        elif not (self._redirects and await self._redirect(delivery, exchange)):
-            await self._send(delivery, receive, exchange=exchange, headers=headers)
+        elif not (self._redirects and await self._redirect(found, exchange)):
+            await self._send(found, receive, exchange=exchange, headers=headers)
 
-    async def _find(self, target: Target, headers: RequestHeaders) -> Delivery:
+    async def _find(self, target: Target, headers: RequestHeaders) -> Representation:
         if target.transformation is None:
             return await self._delivering.find(
                 target.media_id,
@@ -122,29 +122,34 @@ class DeliveryRoute:
             encoding=encoding_for(headers.get(b"accept")),
         )
 
-    async def _redirect(self, delivery: Delivery, exchange: Exchange) -> bool:
+    async def _redirect(self, found: Representation, exchange: Exchange) -> bool:
         """Send the reader to the store; whether that was possible.
 
         Only for types that no browser runs, because the store sends none of our safety headers.
         """
-        content_type = delivery.stored.content_type
+        content_type = found.stored.content_type
         if not is_inert(content_type):
             return False
-        disposition = content_disposition(content_type, delivery.media.filename)
-        elsewhere = await self._delivering.elsewhere(delivery, disposition=disposition)
+        disposition = content_disposition(content_type, found.media.filename)
+        elsewhere = await self._delivering.elsewhere(found, disposition=disposition)
         if elsewhere is None:
             return False
         location = (b"location", elsewhere.url.encode("ascii"))
-        caching = redirect_caching(delivery, elsewhere)
-        vary = (VARY_ACCEPT,) if delivery.is_negotiated else ()
+        caching = redirect_caching(found, elsewhere)
+        vary = (VARY_ACCEPT,) if found.is_negotiated else ()
         exchange.start(_FOUND, _REDIRECTION, location, caching, *vary)
         await exchange.body()
         return True
 
     async def _send(
-        self, delivery: Delivery, receive: Receive, *, exchange: Exchange, headers: RequestHeaders
+        self,
+        found: Representation,
+        receive: Receive,
+        *,
+        exchange: Exchange,
+        headers: RequestHeaders,
     ) -> None:
-        async with self._delivering.open(delivery) as (found, opened):
+        async with self._delivering.open(found) as (found, opened):
             part = _begin(found, exchange=exchange, headers=headers)
             at_hand = opened.at_hand(*part)
             if at_hand is not None:
@@ -166,16 +171,16 @@ async def answer_preflight(exchange: Exchange) -> None:
     await exchange.body()
 
 
-def _of_content(delivery: Delivery, content: bytes) -> Delivery:
-    """The delivery of what is sent instead of what is stored."""
+def _of_content(found: Representation, content: bytes) -> Representation:
+    """The representation of what is sent instead of what is stored."""
     checksum = Sha256(hashlib.sha256(content).hexdigest())
-    sent = dataclasses.replace(delivery.stored, size_bytes=len(content), checksum=checksum)
-    return dataclasses.replace(delivery, stored=sent)
+    sent = dataclasses.replace(found.stored, size_bytes=len(content), checksum=checksum)
+    return dataclasses.replace(found, stored=sent)
 
 
-def _begin(delivery: Delivery, *, exchange: Exchange, headers: RequestHeaders) -> ByteRange:
+def _begin(found: Representation, *, exchange: Exchange, headers: RequestHeaders) -> ByteRange:
     """Begin the answer; which part of the content is to follow. Raises Refused."""
-    entity, own = describe(delivery)
+    entity, own = describe(found)
     part = _part_asked_for(headers, entity)
     if part is None:
         exchange.start(_OK, entity.whole, *own)

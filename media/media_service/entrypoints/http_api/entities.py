@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
-from media_service.core.delivering import Delivery, Elsewhere
+from media_service.core.delivering import Elsewhere, Representation
 from media_service.core.formats import Format
 from media_service.core.media import Visibility
 from media_service.core.recipes import PLAYLIST
@@ -54,19 +54,19 @@ class Entity(NamedTuple):
     part: Block
 
 
-def describe(delivery: Delivery) -> tuple[Entity, tuple[Header, ...]]:
+def describe(found: Representation) -> tuple[Entity, tuple[Header, ...]]:
     """What is said of what is delivered, and the headers that only this one answer has."""
-    stored, caching = delivery.stored, cache_control(delivery)
+    stored, caching = found.stored, cache_control(found)
     is_lasting = caching is _FOREVER or caching is _BRIEFLY
     entity = _describe(
         stored.checksum,
         stored.size_bytes,
         stored.content_type,
-        filename=delivery.media.filename,
+        filename=found.media.filename,
         # What counts down the seconds is another every second: not worth remembering.
         caching=caching if is_lasting else None,
     )
-    vary = (VARY_ACCEPT,) if delivery.is_negotiated else ()
+    vary = (VARY_ACCEPT,) if found.is_negotiated else ()
     return entity, vary if is_lasting else (caching, *vary)
 
 
@@ -122,24 +122,24 @@ def _extension(content_type: str, filename: str) -> str:
     return _EXTENSIONS.get(content_type, ".bin")
 
 
-def cache_control(delivery: Delivery) -> Header:
-    """How long, and by whom, the delivery may be kept."""
-    is_public = delivery.media.visibility is Visibility.PUBLIC
-    if delivery.lasting is None and is_public:
-        return _FOREVER if delivery.is_exact else _BRIEFLY
+def cache_control(found: Representation) -> Header:
+    """How long, and by whom, it may be kept."""
+    is_public = found.media.visibility is Visibility.PUBLIC
+    if found.lasting is None and is_public:
+        return _FOREVER if found.is_exact else _BRIEFLY
     scope = b"public" if is_public else b"private"
-    if delivery.is_exact:
-        seconds, then = _seconds(delivery.lasting, _YEAR_SECONDS), b"immutable"
+    if found.is_exact:
+        seconds, then = _seconds(found.lasting, _YEAR_SECONDS), b"immutable"
     else:
-        seconds, then = _seconds(delivery.lasting, _REVALIDATED_SECONDS), b"must-revalidate"
+        seconds, then = _seconds(found.lasting, _REVALIDATED_SECONDS), b"must-revalidate"
     if not is_public:
         return (b"cache-control", b"private, max-age=%d" % seconds)
     return (b"cache-control", b"%s, max-age=%d, %s" % (scope, seconds, then))
 
 
-def redirect_caching(delivery: Delivery, elsewhere: Elsewhere) -> Header:
+def redirect_caching(found: Representation, elsewhere: Elsewhere) -> Header:
     """How long, and by whom, the way to the store may be kept."""
-    scope = b"public" if delivery.media.visibility is Visibility.PUBLIC else b"private"
+    scope = b"public" if found.media.visibility is Visibility.PUBLIC else b"private"
     return (b"cache-control", b"%s, max-age=%d" % (scope, elsewhere.lasting.total_seconds()))
 
 
