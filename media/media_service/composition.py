@@ -14,28 +14,14 @@ from embedded_servers.errors import EmbeddedServerError
 from embedded_servers.postgres import open_postgres
 
 from media_service.config import Settings
-from media_service.core.access import Links, Signer, SigningKey
-from media_service.core.admitting import Admitting
-from media_service.core.auditing import Auditing
-from media_service.core.deleting import Deleting
-from media_service.core.delivering import Delivering
-from media_service.core.developing import Developing, DevelopingLimits
-from media_service.core.erasing import Erasing
-from media_service.core.housekeeping import Housekeeping, Keeping
+from media_service.core.access import Signer, SigningKey
+from media_service.core.developing import DevelopingLimits
+from media_service.core.housekeeping import Keeping
 from media_service.core.media import MediaType
 from media_service.core.notifying import Notifying
 from media_service.core.ports import Blobs, Cache, Changes, Staging
-from media_service.core.processing import Processing
-from media_service.core.queueing import Queueing
-from media_service.core.reading import Reading
-from media_service.core.repairing import Repairing
-from media_service.core.scrubbing import Scrubbing
-from media_service.core.service import MediaService
-from media_service.core.signing import Signing
+from media_service.core.service import Foundations, MediaService, media_service
 from media_service.core.transformations import parse_sides
-from media_service.core.transforming import Transforming
-from media_service.core.uploading import Uploading
-from media_service.core.watching import Watching
 from media_service.infra.blobs.fallback import FallbackBlobs
 from media_service.infra.blobs.local import open_local_blobs
 from media_service.infra.blobs.staging import LocalStaging, open_local_staging
@@ -157,95 +143,34 @@ async def open_media_service(
             }
         )
         codecs = tracing.steps(codecs, inspect="cell inspect", develop="cell develop")
-        signer = Signer(_signing_keys(settings))
-        policies = read_policies(settings.policies_file)
-        links = Links(settings.base_url, signer)
-        offer = parse_sides(settings.transformation_sides)
-        reading = Reading(database=database, cache=cache, clock=now)
-        deleting = Deleting(database=database, cache=cache, clock=now)
-        admitting = Admitting(queue=database.queue, limits=settings.queue_limits)
-        repairing = Repairing(database=database, cache=cache, clock=now)
-        developing = Developing(
-            database=database,
-            staging=staging,
-            blobs=blobs,
-            codecs=codecs,
-            repairing=repairing,
-            limits=DevelopingLimits(at_once=settings.cells, transcodes=settings.transcodes),
-        )
-        uploading = Uploading(
-            database=database,
-            staging=staging,
-            blobs=blobs,
-            codecs=codecs,
-            admitting=admitting,
-            repairing=repairing,
-            policies=policies,
-            clock=now,
-        )
-        delivering = Delivering(
-            database=database,
-            reading=reading,
-            developing=developing,
-            repairing=repairing,
-            blobs=blobs,
-            signer=signer,
-            clock=now,
-        )
-        transforming = Transforming(
-            reading=reading,
-            developing=developing,
-            signer=signer,
-            offer=offer,
-            clock=now,
-        )
-        service = MediaService(
-            uploading=tracing.steps(uploading, upload="upload"),
-            reading=reading,
-            watching=Watching(database=database, reading=reading, changes=changes, clock=now),
-            signing=Signing(reading=reading, links=links, offer=offer, clock=now),
-            deleting=deleting,
-            processing=Processing(
+        service = media_service(
+            Foundations(
                 database=database,
-                cache=cache,
-                developing=developing,
-                admitting=admitting,
-                policies=policies,
-                clock=now,
-            ),
-            delivering=delivering,
-            transforming=transforming,
-            housekeeping=Housekeeping(
-                database=database,
+                queue=database.queue,
+                processes=database.processes,
                 staging=staging,
                 blobs=blobs,
-                deleting=deleting,
+                codecs=codecs,
+                cache=cache,
+                changes=changes,
+                clock=now,
+                signer=Signer(_signing_keys(settings)),
+                base_url=settings.base_url,
+                policies=read_policies(settings.policies_file),
+                offer=parse_sides(settings.transformation_sides),
                 keeping=Keeping(
                     grace=settings.delete_grace,
                     trash=settings.trash_time,
                     tombstones=settings.tombstone_time,
                 ),
-            ),
-            auditing=Auditing(
-                database=database, staging=staging, blobs=blobs, repairing=repairing, clock=now
-            ),
-            scrubbing=Scrubbing(
-                database=database, blobs=blobs, developing=developing, repairing=repairing
-            ),
-            erasing=Erasing(
-                database=database,
-                blobs=blobs,
-                cache=cache,
-                deleting=deleting,
-                delivering=delivering,
-            ),
-            queueing=Queueing(database=database, queue=database.queue, cache=cache, clock=now),
-            processes=database.processes,
-            links=links,
-            policies=policies,
-            offer=offer,
-            clock=now,
+                queue_limits=settings.queue_limits,
+                developing_limits=DevelopingLimits(
+                    at_once=settings.cells, transcodes=settings.transcodes
+                ),
+            )
         )
+        uploading = tracing.steps(service.uploading, upload="upload")
+        service = dataclasses.replace(service, uploading=uploading)
         yield Opened(
             service=service,
             database_url=database_url,

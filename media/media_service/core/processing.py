@@ -31,7 +31,7 @@ from media_service.core.ports import Cache, Clock, Database, Rows
 from media_service.core.purposes import Policies
 from media_service.core.renditions import ProcessingOptions, Stage
 
-_TELL_SECONDS = 1.0
+TELL_SECONDS = 1.0
 """How often the progress of a medium is saved, at most, and whether it is wanted is asked."""
 _OVER = frozenset({ProcessingStatus.COMPLETED, ProcessingStatus.FAILED})
 
@@ -48,7 +48,7 @@ class Processing:
         admitting: Admitting,
         policies: Policies,
         clock: Clock,
-        tell_seconds: float = _TELL_SECONDS,
+        tell_seconds: float = TELL_SECONDS,
     ) -> None:
         self._database = database
         self._cache = cache

@@ -43,7 +43,7 @@ class WatchingLimits:
     look_seconds: float = 5.0
 
 
-_LIMITS = WatchingLimits()
+WATCHING_LIMITS = WatchingLimits()
 
 
 class Watching:
@@ -56,7 +56,7 @@ class Watching:
         reading: Reading,
         changes: Changes,
         clock: Clock,
-        limits: WatchingLimits = _LIMITS,
+        limits: WatchingLimits = WATCHING_LIMITS,
     ) -> None:
         self._database = database
         self._reading = reading

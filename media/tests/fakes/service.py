@@ -14,29 +14,16 @@ from fakes.in_memory_changes import InMemoryChanges
 from fakes.in_memory_database import InMemoryDatabase, QueuedJob
 from fakes.samples import a_declaration
 from fakes.scripted_codecs import ScriptedCodecs, picture
-from media_service.core.access import Links, Signer, SigningKey
-from media_service.core.admitting import Admitting
-from media_service.core.auditing import Auditing
-from media_service.core.deleting import Deleting
-from media_service.core.delivering import Delivering
+from media_service.core.access import Signer, SigningKey
 from media_service.core.developing import Developing, DevelopingLimits
-from media_service.core.erasing import Erasing
-from media_service.core.housekeeping import Housekeeping, Keeping
+from media_service.core.housekeeping import Keeping
 from media_service.core.jobs import Queue, QueueLimits
 from media_service.core.media import Media, ProcessingStatus
 from media_service.core.ports import Cache
-from media_service.core.processing import Processing
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
-from media_service.core.queueing import Queueing
-from media_service.core.reading import Reading
-from media_service.core.repairing import Repairing
-from media_service.core.scrubbing import Scrubbing
-from media_service.core.service import MediaService
-from media_service.core.signing import Signing
+from media_service.core.service import Foundations, MediaService, media_service
 from media_service.core.transformations import Offer, parse_sides
-from media_service.core.transforming import Transforming
-from media_service.core.uploading import Uploading
-from media_service.core.watching import Watching, WatchingLimits
+from media_service.core.watching import WatchingLimits
 
 BASE_URL = "https://cdn.example"
 GRACE = timedelta(hours=1)
@@ -113,95 +100,28 @@ def fake_service(
     staging = InMemoryStaging()
     blobs = beside.blobs if beside else InMemoryBlobs()
     in_memory, codecs, signer = InMemoryCache(), ScriptedCodecs(), Signer((KEY,))
-    cache = cache or in_memory
-    links = Links(BASE_URL, signer)
     changes = InMemoryChanges()
-    reading = Reading(database=database, cache=cache, clock=clock)
-    deleting = Deleting(database=database, cache=cache, clock=clock)
-    admitting = Admitting(queue=database.queue, limits=queue_limits)
-    repairing = Repairing(database=database, cache=cache, clock=clock)
-    developing = Developing(
-        database=database,
-        staging=staging,
-        blobs=blobs,
-        codecs=codecs,
-        repairing=repairing,
-        limits=limits,
-    )
-    delivering = Delivering(
-        database=database,
-        reading=reading,
-        developing=developing,
-        repairing=repairing,
-        blobs=blobs,
-        signer=signer,
-        clock=clock,
-    )
-    transforming = Transforming(
-        reading=reading,
-        developing=developing,
-        signer=signer,
-        offer=offer,
-        clock=clock,
-    )
-    service = MediaService(
-        uploading=Uploading(
+    service = media_service(
+        Foundations(
             database=database,
+            queue=database.queue,
+            processes=database.processes,
             staging=staging,
             blobs=blobs,
             codecs=codecs,
-            admitting=admitting,
-            repairing=repairing,
-            policies=policies,
-            clock=clock,
-        ),
-        reading=reading,
-        watching=Watching(
-            database=database,
-            reading=reading,
+            cache=cache or in_memory,
             changes=changes,
             clock=clock,
-            limits=watching_limits,
-        ),
-        signing=Signing(reading=reading, links=links, offer=offer, clock=clock),
-        deleting=deleting,
-        processing=Processing(
-            database=database,
-            cache=cache,
-            developing=developing,
-            admitting=admitting,
+            signer=signer,
+            base_url=BASE_URL,
             policies=policies,
-            clock=clock,
-            tell_seconds=TELL_SECONDS,
-        ),
-        delivering=delivering,
-        transforming=transforming,
-        housekeeping=Housekeeping(
-            database=database,
-            staging=staging,
-            blobs=blobs,
-            deleting=deleting,
+            offer=offer,
             keeping=Keeping(grace=GRACE),
-        ),
-        auditing=Auditing(
-            database=database, staging=staging, blobs=blobs, repairing=repairing, clock=clock
-        ),
-        scrubbing=Scrubbing(
-            database=database, blobs=blobs, developing=developing, repairing=repairing
-        ),
-        erasing=Erasing(
-            database=database,
-            blobs=blobs,
-            cache=cache,
-            deleting=deleting,
-            delivering=delivering,
-        ),
-        queueing=Queueing(database=database, queue=database.queue, cache=cache, clock=clock),
-        processes=database.processes,
-        links=links,
-        policies=policies,
-        offer=offer,
-        clock=clock,
+            queue_limits=queue_limits,
+            developing_limits=limits,
+            watching_limits=watching_limits,
+            tell_seconds=TELL_SECONDS,
+        )
     )
     return FakeService(
         service=service,
@@ -212,6 +132,6 @@ def fake_service(
         cache=in_memory,
         changes=changes,
         clock=clock,
-        developing=developing,
+        developing=service.developing,
         signer=signer,
     )
