@@ -172,7 +172,7 @@ async def _webhooks(settings: Settings) -> str:
         )
     if not settings.receivers:
         return "nobody is told (set MEDIAD_WEBHOOK_URLS)"
-    return f"{len(settings.receivers)} receivers, {len(settings.webhook_keys)} secrets"
+    return f"told: {len(settings.receivers)}; secrets that sign: {len(settings.webhook_keys)}"
 
 
 async def _is_reached(url: str) -> bool:
