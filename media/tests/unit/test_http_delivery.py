@@ -6,19 +6,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from fakes.scripted_codecs import developed_bytes, picture
-from fakes.service import BASE_URL, FakeService, fake_service
-from media_service.core.media import Media, Purpose, Visibility, new_media_id
-from media_service.core.readiness import Readiness
-from media_service.entrypoints.http_api.app import http_app
-from starlette.types import ASGIApp
+from fakes.readers import SAFETY, code_of, content_of, reader_of, url_of
+from fakes.scripted_codecs import picture
+from fakes.service import FakeService, fake_service
+from media_service.core.media import Purpose, Visibility, new_media_id
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-SAFETY = {
-    "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; sandbox",
-    "cross-origin-resource-policy": "cross-origin",
-}
 
 READABLE = {
     "access-control-allow-origin": "*",
@@ -33,38 +26,10 @@ def fake() -> FakeService:
     return fake_service()
 
 
-def _app(fake: FakeService) -> ASGIApp:
-    return http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
-
-
 @pytest.fixture
 async def http(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(_app(fake))
-    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
-        yield client
-
-
-def _url(fake: FakeService, media: Media, name: str = "full") -> str:
-    rendition = media.rendition(name)
-    assert rendition
-    return fake.service.links.url(media, rendition, now=fake.clock.now)
-
-
-def _content(media: Media, name: str = "full") -> bytes:
-    rendition = media.rendition(name)
-    assert rendition
-    return developed_bytes(picture(), rendition.recipe)
-
-
-def _code(answer: httpx.Response) -> str:
-    body = answer.json()
-    assert body["success"] is False
-    assert body["error"]["message"]
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    assert SAFETY.items() <= dict(answer.headers).items()
-    assert answer.headers["x-request-id"]
-    return str(body["error"]["code"])
+    async with reader_of(fake) as reader:
+        yield reader
 
 
 # What is there
@@ -75,9 +40,9 @@ async def test_a_rendition_is_delivered_with_all_that_is_said_of_it(
 ) -> None:
     media = await fake.upload_done(picture(), filename="Grüße.png")
 
-    answer = await http.get(_url(fake, media, "small"))
+    answer = await http.get(url_of(fake, media, "small"))
 
-    content = _content(media, "small")
+    content = content_of(media, "small")
     headers = dict(answer.headers)
     assert answer.status_code == 200
     assert answer.content == content
@@ -97,9 +62,9 @@ async def test_a_rendition_is_delivered_with_all_that_is_said_of_it(
 async def test_a_url_is_good_before_any_job_ran(fake: FakeService, http: httpx.AsyncClient) -> None:
     media = await fake.upload(picture())
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media))
 
-    assert answer.content == _content(media)
+    assert answer.content == content_of(media)
 
 
 async def test_head_tells_the_same_without_the_bytes(
@@ -108,8 +73,8 @@ async def test_head_tells_the_same_without_the_bytes(
     media = await fake.upload_done(picture())
     same = {"x-request-id": "same"}
 
-    got = await http.get(_url(fake, media), headers=same)
-    answer = await http.head(_url(fake, media), headers=same | {"range": "bytes=0-1"})
+    got = await http.get(url_of(fake, media), headers=same)
+    answer = await http.head(url_of(fake, media), headers=same | {"range": "bytes=0-1"})
 
     assert answer.status_code == 200
     assert answer.headers == got.headers
@@ -124,7 +89,7 @@ async def test_without_its_version_a_url_means_what_is_there_now(
     for url in (f"/media/{media.id}/full", f"/media/{media.id}/full?v=0123456789"):
         answer = await http.get(url)
 
-        assert answer.content == _content(media)
+        assert answer.content == content_of(media)
         assert answer.headers["cache-control"] == "public, max-age=60, must-revalidate"
 
 
@@ -132,7 +97,7 @@ async def test_a_story_is_kept_no_longer_than_it_lasts(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(picture(), purpose=Purpose.STORY)
-    url = _url(fake, media)
+    url = url_of(fake, media)
     fake.clock.advance(timedelta(hours=23))
 
     answer = await http.get(url)
@@ -140,7 +105,7 @@ async def test_a_story_is_kept_no_longer_than_it_lasts(
     after = await http.get(url)
 
     assert answer.headers["cache-control"] == "public, max-age=3600, immutable"
-    assert (after.status_code, _code(after)) == (404, "media_not_found")
+    assert (after.status_code, code_of(after)) == (404, "media_not_found")
 
 
 # What the reader has already
@@ -151,11 +116,11 @@ async def test_a_reader_who_has_it_is_sent_nothing(
     fake: FakeService, http: httpx.AsyncClient, template: str
 ) -> None:
     media = await fake.upload_done(picture())
-    first = await http.get(_url(fake, media))
+    first = await http.get(url_of(fake, media))
     condition = {"if-none-match": template.format(first.headers["etag"])}
 
     for method in ("GET", "HEAD"):
-        answer = await http.request(method, _url(fake, media), headers=condition)
+        answer = await http.request(method, url_of(fake, media), headers=condition)
 
         assert answer.status_code == 304
         assert answer.content == b""
@@ -169,7 +134,7 @@ async def test_a_reader_who_has_another_content_is_sent_this_one(
 ) -> None:
     media = await fake.upload_done(picture())
 
-    answer = await http.get(_url(fake, media), headers={"if-none-match": '"other"'})
+    answer = await http.get(url_of(fake, media), headers={"if-none-match": '"other"'})
 
     assert answer.status_code == 200
 
@@ -192,9 +157,9 @@ async def test_a_part_is_given_as_asked(
     fake: FakeService, http: httpx.AsyncClient, value: str, part: slice
 ) -> None:
     media = await fake.upload_done(picture())
-    content = _content(media)
+    content = content_of(media)
 
-    answer = await http.get(_url(fake, media), headers={"range": value})
+    answer = await http.get(url_of(fake, media), headers={"range": value})
 
     start, stop, _ = part.indices(len(content))
     assert answer.status_code == 206
@@ -209,10 +174,10 @@ async def test_a_part_that_is_not_there_is_refused(
 ) -> None:
     media = await fake.upload_done(picture())
 
-    answer = await http.get(_url(fake, media), headers={"range": "bytes=100000-"})
+    answer = await http.get(url_of(fake, media), headers={"range": "bytes=100000-"})
 
-    assert (answer.status_code, _code(answer)) == (416, "range_not_satisfiable")
-    assert answer.headers["content-range"] == f"bytes */{len(_content(media))}"
+    assert (answer.status_code, code_of(answer)) == (416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == f"bytes */{len(content_of(media))}"
 
 
 @pytest.mark.parametrize(
@@ -223,17 +188,17 @@ async def test_of_several_parts_or_none_the_whole_is_given(
 ) -> None:
     media = await fake.upload_done(picture())
 
-    answer = await http.get(_url(fake, media), headers={"range": value})
+    answer = await http.get(url_of(fake, media), headers={"range": value})
 
     assert answer.status_code == 200
-    assert answer.content == _content(media)
+    assert answer.content == content_of(media)
 
 
 async def test_a_part_of_another_content_is_not_given(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(picture())
-    url = _url(fake, media)
+    url = url_of(fake, media)
     etag = (await http.get(url)).headers["etag"]
 
     for if_range, status in ((etag, 206), (f"W/{etag}", 200), ('"other"', 200)):
@@ -248,13 +213,13 @@ async def test_private_media_need_the_signature_of_their_url(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(picture(), visibility=Visibility.PRIVATE)
-    url = _url(fake, media)
+    url = url_of(fake, media)
 
     signed = await http.get(url)
     unsigned = await http.get(url.split("?")[0])
     unknown = await http.get(f"/media/{new_media_id()}/full")
 
-    assert signed.content == _content(media)
+    assert signed.content == content_of(media)
     assert signed.headers["cache-control"] == "private, max-age=3600"
     assert unsigned.status_code == 404
     assert unsigned.content == unknown.content
@@ -266,9 +231,9 @@ async def test_a_signature_works_for_head_and_for_no_other_method(
 ) -> None:
     media = await fake.upload_done(picture(), visibility=Visibility.PRIVATE)
 
-    assert (await http.head(_url(fake, media))).status_code == 200
+    assert (await http.head(url_of(fake, media))).status_code == 200
     for method in ("PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "get"):
-        answer = await http.request(method, _url(fake, media))
+        answer = await http.request(method, url_of(fake, media))
         assert answer.status_code == (200 if method == "get" else 403)
 
 
@@ -277,7 +242,7 @@ async def test_a_tampered_signature_is_refused_whatever_is_there(
 ) -> None:
     private = await fake.upload_done(picture(), visibility=Visibility.PRIVATE)
     public = await fake.upload_done(picture(), visibility=Visibility.PUBLIC)
-    query = urlsplit(_url(fake, private)).query
+    query = urlsplit(url_of(fake, private)).query
 
     for path in (
         f"/media/{public.id}/full",
@@ -289,26 +254,26 @@ async def test_a_tampered_signature_is_refused_whatever_is_there(
         "/nowhere",
     ):
         answer = await http.get(f"{path}?{query}")
-        assert (answer.status_code, _code(answer)) == (403, "invalid_signature"), path
+        assert (answer.status_code, code_of(answer)) == (403, "invalid_signature"), path
 
 
 async def test_a_signature_ends(fake: FakeService, http: httpx.AsyncClient) -> None:
     media = await fake.upload_done(picture(), visibility=Visibility.PRIVATE)
-    url = _url(fake, media)
+    url = url_of(fake, media)
     fake.clock.advance(timedelta(hours=2))
 
     answer = await http.get(url)
 
-    assert (answer.status_code, _code(answer)) == (403, "invalid_signature")
+    assert (answer.status_code, code_of(answer)) == (403, "invalid_signature")
 
 
 async def test_a_signed_url_of_a_deleted_medium_leads_nowhere(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(picture(), visibility=Visibility.PRIVATE)
-    url = _url(fake, media)
+    url = url_of(fake, media)
     await fake.service.deleting.delete(media.id, user=media.owner)
 
     answer = await http.get(url)
 
-    assert (answer.status_code, _code(answer)) == (404, "media_not_found")
+    assert (answer.status_code, code_of(answer)) == (404, "media_not_found")

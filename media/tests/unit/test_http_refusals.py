@@ -5,25 +5,18 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import structlog
-from fakes.scripted_codecs import developed_bytes, picture
-from fakes.service import BASE_URL, FakeService, fake_service
+from fakes.readers import code_of, content_of, reader_of, url_of
+from fakes.scripted_codecs import picture
+from fakes.service import FakeService, fake_service
 from media_service.core.errors import (
     BrokenFile,
     DatabaseUnavailable,
     DecoderUnavailable,
     StorageUnavailable,
 )
-from media_service.core.media import Media, new_media_id
-from media_service.core.readiness import Readiness
-from media_service.entrypoints.http_api.app import http_app
-from starlette.types import ASGIApp
+from media_service.core.media import new_media_id
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-SAFETY = {
-    "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; sandbox",
-    "cross-origin-resource-policy": "cross-origin",
-}
 
 
 @pytest.fixture
@@ -31,38 +24,10 @@ def fake() -> FakeService:
     return fake_service()
 
 
-def _app(fake: FakeService) -> ASGIApp:
-    return http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
-
-
 @pytest.fixture
 async def http(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(_app(fake))
-    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
-        yield client
-
-
-def _url(fake: FakeService, media: Media, name: str = "full") -> str:
-    rendition = media.rendition(name)
-    assert rendition
-    return fake.service.links.url(media, rendition, now=fake.clock.now)
-
-
-def _content(media: Media, name: str = "full") -> bytes:
-    rendition = media.rendition(name)
-    assert rendition
-    return developed_bytes(picture(), rendition.recipe)
-
-
-def _code(answer: httpx.Response) -> str:
-    body = answer.json()
-    assert body["success"] is False
-    assert body["error"]["message"]
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    assert SAFETY.items() <= dict(answer.headers).items()
-    assert answer.headers["x-request-id"]
-    return str(body["error"]["code"])
+    async with reader_of(fake) as reader:
+        yield reader
 
 
 async def test_what_is_not_there_is_said_to_be_so(
@@ -78,16 +43,16 @@ async def test_what_is_not_there_is_said_to_be_so(
         (f"/media/{media.id}/full?v=1&v=2", 400, "invalid_request"),
     ):
         answer = await http.get(path)
-        assert (answer.status_code, _code(answer)) == (status, code), path
+        assert (answer.status_code, code_of(answer)) == (status, code), path
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH", "OPTIONS", "BREW"])
 async def test_media_are_only_read(fake: FakeService, http: httpx.AsyncClient, method: str) -> None:
     media = await fake.upload_done(picture())
 
-    answer = await http.request(method, _url(fake, media))
+    answer = await http.request(method, url_of(fake, media))
 
-    assert (answer.status_code, _code(answer)) == (405, "method_not_allowed")
+    assert (answer.status_code, code_of(answer)) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, HEAD"
 
 
@@ -95,16 +60,16 @@ async def test_a_medium_that_failed_says_so(fake: FakeService, http: httpx.Async
     fake.codecs.develop_error = BrokenFile()
     media = await fake.upload_done(picture())
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media))
 
-    assert (answer.status_code, _code(answer)) == (409, "media_failed")
+    assert (answer.status_code, code_of(answer)) == (409, "media_failed")
 
 
 async def test_what_will_pass_says_when_to_come_again(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload(picture())
-    url = _url(fake, media)
+    url = url_of(fake, media)
 
     fake.codecs.develop_error = DecoderUnavailable()
     busy = await http.get(url)
@@ -113,8 +78,8 @@ async def test_what_will_pass_says_when_to_come_again(
     fake.blobs.failure = StorageUnavailable()
     away = await http.get(url)
 
-    assert (busy.status_code, _code(busy)) == (503, "decoder_unavailable")
-    assert (away.status_code, _code(away)) == (503, "storage_unavailable")
+    assert (busy.status_code, code_of(busy)) == (503, "decoder_unavailable")
+    assert (away.status_code, code_of(away)) == (503, "storage_unavailable")
     assert busy.headers["retry-after"] == away.headers["retry-after"] == "2"
 
 
@@ -128,7 +93,7 @@ async def test_a_database_that_is_away_is_said_to_be_so(
 
     answer = await http.get(f"/media/{new_media_id()}/full")
 
-    assert (answer.status_code, _code(answer)) == (503, "database_unavailable")
+    assert (answer.status_code, code_of(answer)) == (503, "database_unavailable")
 
 
 async def test_damaged_bytes_are_made_anew_and_never_sent(
@@ -139,13 +104,13 @@ async def test_damaged_bytes_are_made_anew_and_never_sent(
         if key.startswith("renditions/"):
             fake.blobs.contents[key] = b"x" * len(fake.blobs.contents[key])
 
-    healed = await http.get(_url(fake, media))
+    healed = await http.get(url_of(fake, media))
     for key in fake.blobs.contents:
         fake.blobs.contents[key] = b"x" * len(fake.blobs.contents[key])
-    lost = await http.get(_url(fake, media))
+    lost = await http.get(url_of(fake, media))
 
-    assert healed.content == _content(media)
-    assert (lost.status_code, _code(lost)) == (503, "media_damaged")
+    assert healed.content == content_of(media)
+    assert (lost.status_code, code_of(lost)) == (503, "media_damaged")
 
 
 async def test_a_bug_tells_nothing_of_itself(fake: FakeService, http: httpx.AsyncClient) -> None:
@@ -158,7 +123,7 @@ async def test_a_bug_tells_nothing_of_itself(fake: FakeService, http: httpx.Asyn
             f"/media/{new_media_id()}/full?v=1234567890", headers={"x-request-id": "abc"}
         )
 
-    assert (answer.status_code, _code(answer)) == (500, "internal_error")
+    assert (answer.status_code, code_of(answer)) == (500, "internal_error")
     assert "secret" not in answer.text
     assert answer.headers["x-request-id"] == "abc"
     assert [entry["event"] for entry in logs] == ["http.bug"]
