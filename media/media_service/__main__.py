@@ -37,7 +37,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Run the service until Ctrl-C or SIGTERM.")
 @click.option("--roles", metavar="ROLES", help="Some of grpc,http,worker; all by default.")
 @click.option("--workers", type=int, metavar="N", help="Serving processes; 1 by default.")
 @click.option("--end-with-parent", is_flag=True, help="Stop when the process that started us ends.")
@@ -96,7 +96,7 @@ def migrate() -> None:
     run(migrate_command.run(settings_given()))
 
 
-@main.command()
+@main.command(short_help="Check every backend and decoder, and say what is wrong.")
 def doctor() -> None:
     """Check every backend and decoder, and say what is wrong and what to do about it.
 
@@ -109,7 +109,7 @@ def doctor() -> None:
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Upload FILES to a running service and print their URLs.")
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
 )
@@ -152,7 +152,7 @@ def upload(
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Remove what nobody holds any more.")
 @click.option(
     "--grace",
     type=click.IntRange(min=0),
@@ -171,7 +171,7 @@ def sweep(grace: int | None) -> None:
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Read every stored byte again, and note what is damaged.")
 @click.option(
     "--rate",
     type=click.IntRange(min=1),
@@ -224,7 +224,7 @@ def fsck(repair: bool, deep: bool, allow_loss: str | None, undo: str | None, as_
         sys.exit(1)
 
 
-@main.command("erase-user")
+@main.command("erase-user", short_help="Erase everything of USER_ID for good, now.")
 @click.argument("user_id")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--dry-run", is_flag=True, help="Only say how much there is.")
@@ -253,7 +253,7 @@ def erase_user(
         sys.exit(1)
 
 
-@main.group()
+@main.group(short_help="Look at jobs that wait, run or were given up.")
 def jobs() -> None:
     """Look at the jobs that wait, run or were given up; begin them again, cancel them.
 
@@ -359,7 +359,7 @@ def copy_blobs(
         sys.exit(1)
 
 
-@main.group()
+@main.group(short_help="Look at what receivers are yet to be told; tell it again.")
 def webhooks() -> None:
     """Look at what receivers of webhooks are yet to be told, or were not; tell it again."""
 

@@ -36,7 +36,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Run the service until Ctrl-C or SIGTERM.")
 def serve() -> None:
     """Run the service until Ctrl-C or SIGTERM, then finish what is in flight and stop.
 
@@ -67,7 +67,7 @@ def migrate() -> None:
     _run(migrate_command.run(_settings()))
 
 
-@main.command()
+@main.command(short_help="Check the data folder, the keys, the database, the media service.")
 def doctor() -> None:
     """Check the data folder, the keys, the database and the media service; say what is wrong.
 
