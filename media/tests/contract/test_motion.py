@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract.cutting_room import FFMPEG, Made, shown
-from fakes.pictures import MOVING, moving, picture, scene
+from contract.cutting_room import FFMPEG, Made, is_near, shown
+from fakes.boxes import box
+from fakes.pictures import MOVING, moving, picture, profile, scene
 from media_service.core.errors import BrokenFile, UnsupportedCodec
 from media_service.core.formats import Format
 from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Shape
@@ -78,6 +79,42 @@ async def test_a_film_of_a_picture_is_turned_no_more_than_the_picture(
 
     assert film.size == (120, 90)
     assert np.abs(film.first.astype(int) - scene(120, 90)).mean() < 6
+
+
+@pytest.mark.parametrize("format", [Format.WEBP, Format.PNG, Format.AVIF])
+async def test_a_film_of_a_picture_has_its_colours(tmp_path: Path, format: Format) -> None:
+    """They are told by a profile, which ffmpeg takes no notice of."""
+    strips = np.array([(220, 40, 40), (90, 160, 100), (200, 150, 120)], np.uint8)
+    frames = []
+    for number in range(12):
+        pixels = np.broadcast_to(strips.repeat(40, axis=0), (90, 120, 3)).copy()
+        pixels[5 * number : 5 * number + 5] = 128
+        frames.append(Image.fromarray(pixels))
+    content = picture(
+        frames[0], format=format, icc=profile("p3"), save_all=True, append_images=frames[1:]
+    )
+
+    film = await _filmed(tmp_path, content, format)
+
+    shown_as = [(240, 0, 23), (61, 162, 93), (209, 147, 115)]
+    for number, colour in enumerate(shown_as):
+        assert is_near(film.first[80, 40 * number + 20].tolist(), colour, by=8)
+
+
+async def test_a_film_of_a_picture_that_is_stored_turned_stands_upright(tmp_path: Path) -> None:
+    film = await _filmed(tmp_path, _stored_turned(), Format.AVIF)
+
+    assert film.size == (90, 120)
+    assert len(film.times) == 12
+    assert np.abs(film.first.astype(int) - np.rot90(scene(120, 90))).mean() < 6
+
+
+def _stored_turned() -> bytes:
+    """An AVIF whose frames are to be turned counterclockwise; it says so where it told colours."""
+    content = moving(12, format=Format.AVIF)
+    colours = content.index(b"colrnclx", content.index(b"stsd")) - 4
+    turn = box(b"irot", b"\1") + box(b"skip", bytes(2))
+    return content[:colours] + turn + content[colours + len(turn) :]
 
 
 async def test_a_long_last_frame_is_not_taken_for_a_missing_end(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from media_service.infra.codecs.cells import wire
 from media_service.infra.codecs.cells.serving import serve
 from media_service.infra.codecs.pictures.developing import develop
 from media_service.infra.codecs.pictures.inspecting import inspect, inspect_and_keep
-from media_service.infra.codecs.pictures.opening import Decoded, decoder_versions
+from media_service.infra.codecs.pictures.opening import Decoded, decoder_versions, open_picture
 from media_service.infra.codecs.pictures.samples import SAMPLE_SIZE, SAMPLES
 from media_service.infra.codecs.targets import picture_recipe, write_to
 
@@ -50,6 +50,11 @@ class Works:
             self._kept = wire.source_id(source), decoded
         return dataclasses.asdict(inspection)
 
+    def describe(self, request: Mapping[str, Any], source: int, _: Sequence[int]) -> wire.Message:
+        """Answers with `is_plain`."""
+        picture = open_picture(_mapped(source), format=Format(request["format"]))
+        return {"is_plain": picture.is_plain}
+
     def develop(
         self, request: Mapping[str, Any], source: int, targets: Sequence[int]
     ) -> wire.Message:
@@ -78,4 +83,5 @@ def _mapped(source: int) -> mmap.mmap:
 
 if __name__ == "__main__":
     works = Works()
-    serve({"inspect": works.inspect, "develop": works.develop}, introduce=introduce)
+    jobs = {"inspect": works.inspect, "describe": works.describe, "develop": works.develop}
+    serve(jobs, introduce=introduce)

@@ -28,7 +28,11 @@ from media_service.infra.codecs.cells.cell import Cell, CellDied, Death
 from media_service.infra.codecs.cells.queue import Job, JobKind, JobQueue
 
 IMAGE_CELL: Final = "media_service.infra.codecs.image_cell"
-TIME_LIMITS: Final[Mapping[JobKind, float]] = {JobKind.INSPECT: 10.0, JobKind.DEVELOP: 30.0}
+TIME_LIMITS: Final[Mapping[JobKind, float]] = {
+    JobKind.INSPECT: 10.0,
+    JobKind.DESCRIBE: 10.0,
+    JobKind.DEVELOP: 30.0,
+}
 """Seconds; of the clock for the parent, of the processor for the cell."""
 
 _GRACE_SECONDS: Final = 1.0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from media_service.core.codec_ports import Codecs, OnProgress, no_progress
 from media_service.core.errors import UnsupportedCodec
 from media_service.core.formats import Format
-from media_service.core.recipes import FilmRecipe, Recipe
+from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Recipe, Shape
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.films.description import Film, Size
 from media_service.infra.codecs.films.making import FilmMaker
+from media_service.infra.codecs.programs.running import private_folder
 
 _INPUTS: Final[Mapping[Format, tuple[str, str]]] = {
     Format.GIF: ("gif", "gif"),
@@ -28,13 +29,29 @@ _MOST_MS: Final = 100
 _LEAST_MS: Final = 11
 
 
+_PLAIN: Final = PictureRecipe(
+    shape=Shape.FIT, width=2048, height=2048, quality=95, encoding=Encoding.WEBP, animated=True
+)
+"""What ffmpeg gets of pictures that are not to be shown as they are stored."""
+
+Targets = Sequence[tuple[Recipe, Path]]
+
+
+class Pictures(Codecs, Protocol):
+    """The codecs of pictures, as far as they are asked here."""
+
+    async def is_plain(self, source: Path, *, format: Format) -> bool:
+        """Whether its pixels are upright and sRGB as they are stored. Raises as `inspect`."""
+
+
 class MovingPictures:
     """Implements `core.codec_ports.Codecs` for pictures, those that become films included.
 
     Films come in calls of their own, as they are of another stage. Without a maker there are none.
+    ffmpeg neither turns pictures nor knows profiles: of those it gets what the cell made of them.
     """
 
-    def __init__(self, pictures: Codecs, maker: FilmMaker | None) -> None:
+    def __init__(self, pictures: Pictures, maker: FilmMaker | None) -> None:
         self._pictures = pictures
         self._maker = maker
 
@@ -51,7 +68,7 @@ class MovingPictures:
         source: Path,
         *,
         format: Format,
-        targets: Sequence[tuple[Recipe, Path]],
+        targets: Targets,
         on_progress: OnProgress = no_progress,
     ) -> list[Size]:
         """As the port promises."""
@@ -59,6 +76,17 @@ class MovingPictures:
             return await self._pictures.develop(source, format=format, targets=targets)
         if self._maker is None:
             raise UnsupportedCodec  # not unavailable: nobody need try again
+        if await self._pictures.is_plain(source, format=format):
+            return await self._make(source, format, targets, on_progress)
+        async with private_folder(targets[0][1]) as folder:
+            plain = folder / "plain.webp"
+            await self._pictures.develop(source, format=format, targets=[(_PLAIN, plain)])
+            return await self._make(plain, Format.WEBP, targets, on_progress)
+
+    async def _make(
+        self, source: Path, format: Format, targets: Targets, on_progress: OnProgress
+    ) -> list[Size]:
+        assert self._maker is not None
         told = await self.inspect(source, format=format)
         film = _described(told, format)
         return await self._maker.make(film, source, targets=targets, on_progress=on_progress)

@@ -40,6 +40,11 @@ class ImageCodecs:
         answer = await ask(self._cells, JobKind.INSPECT, {"format": format}, source=source)
         return picture_inspection(answer)
 
+    async def is_plain(self, source: Path, *, format: Format) -> bool:
+        """Whether its pixels are upright and sRGB as they are stored. Raises as `inspect`."""
+        answer = await ask(self._cells, JobKind.DESCRIBE, {"format": format}, source=source)
+        return answer.get("is_plain") is True
+
     async def develop(
         self,
         source: Path,

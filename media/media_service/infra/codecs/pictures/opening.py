@@ -42,6 +42,7 @@ from media_service.infra.codecs.headers.limits import (
     check_pixels,
 )
 from media_service.infra.codecs.headers.png import animation_of
+from media_service.infra.codecs.pictures.colour import is_srgb
 from media_service.infra.codecs.pictures.moving import Frame, WebpFrames, apng_frames, webp_of
 from media_service.infra.codecs.pictures.raster import Raster, VipsError, vips_version
 
@@ -105,6 +106,12 @@ class Picture(abc.ABC):
         """Width and height as people see it."""
         width, height = self.header.width, self.header.height
         return (height, width) if self.header.orientation > 4 else (width, height)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its pixels are upright and sRGB as they are stored."""
+        profile = self.header.profile
+        return self.header.orientation == 1 and (not profile or is_srgb(profile))
 
     @abc.abstractmethod
     def decode(self, shrink: int = 1) -> Raster:
