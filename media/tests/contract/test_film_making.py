@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from contract.cutting_room import (
     FULL,
     PREVIEW,
     CuttingRoom,
+    Made,
     is_near,
     open_room,
     order_of_boxes,
@@ -173,6 +175,23 @@ async def test_frames_that_come_unevenly_keep_their_times(room: CuttingRoom) -> 
     made = await room.film(source, format=Format.MKV)
 
     assert made.times == pytest.approx(shown(source).times, abs=0.002)
+
+
+async def test_lines_of_different_moments_are_put_together(room: CuttingRoom) -> None:
+    lines = ("-vf", "interlace=scan=tff:lowpass=off", "-flags", "+ilme+ildct")
+    options = (*lines, "-x264-params", "tff=1", "-crf", "10")
+    source = film(rate="50", size=(320, 192), audio="", options=options)
+
+    made = await room.film(source)
+
+    assert combing(made) < 0.7 * combing(shown(source))
+    assert made.times == pytest.approx([n / 25 for n in range(25)], abs=0.001)
+
+
+def combing(film: Made) -> float:
+    """How much lines differ from those around them, on average."""
+    light = film.first.astype(float).mean(axis=2)
+    return float(np.abs(light[1:-1] - (light[:-2] + light[2:]) / 2).mean())
 
 
 async def test_more_frames_than_wanted_are_thinned_out(room: CuttingRoom) -> None:

@@ -56,6 +56,7 @@ def test_what_plays_everywhere_is_remuxed() -> None:
         {"level": 0},
         {"pixel_format": "yuvj420p"},
         {"is_plain": False},
+        {"is_interlaced": True},
         {"transfer": 16},
         {"transfer": 18},
         {"primaries": 9},
@@ -163,6 +164,7 @@ def test_a_short_film_is_previewed_at_its_own_pace() -> None:
     assert "selected_n*0.125" in short
     assert "selected_n*10.0" in long
     assert size == (320, 180)
+    assert preview_chain(but(seconds=2.0, is_interlaced=True), preview)[0] == short
 
 
 def test_a_longer_or_larger_film_may_take_longer() -> None:

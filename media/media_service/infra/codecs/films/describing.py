@@ -66,6 +66,7 @@ def _picture_facts(
         "width": width,
         "height": height,
         "is_plain": is_square and poster.header.orientation in _TURNED,
+        "is_interlaced": poster.is_interlaced,
         "frame_rate": _rate(stream),
         "transfer": int(context.color_trc),
         "primaries": int(context.color_primaries),

@@ -35,8 +35,9 @@ class Film:
     """A film's streams; `width` and `height` are as people see it: upright, of square pixels.
 
     `transfer`, `primaries` and `matrix` are the numbers of ISO/IEC 23091-2, 2 where it doesn't
-    say. `is_plain`: pixels are square, no picture is mirrored. `audio_stream` is -1 without sound.
-    `frames` are counted in moving pictures only, whose `seconds` are the most they can take.
+    say. `is_plain`: pixels are square, no picture is mirrored. `is_interlaced`: every other line
+    is of a later moment. `audio_stream` is -1 without sound. `frames` are counted in moving
+    pictures only, whose `seconds` are the most they can take.
     """
 
     demuxer: str
@@ -50,6 +51,7 @@ class Film:
     width: int
     height: int
     is_plain: bool = True
+    is_interlaced: bool = False
     frame_rate: float = 30.0
     frames: int = 0
     transfer: int = 2

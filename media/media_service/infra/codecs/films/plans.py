@@ -14,6 +14,7 @@ What the options are for, where it doesn't show:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Final
 
@@ -41,6 +42,7 @@ _UNSPECIFIED: Final = 2
 _HD_LINES: Final = 720
 _WHITE_NITS: Final = 203
 
+_DEINTERLACED: Final = "bwdif=mode=send_frame:deint=interlaced"
 _PREVIEW_FRAMES, _PREVIEW_RATE = 24, 8
 _LASTING: Final = "if(lt((PTS-PREV_INPTS)*TB,0.0105),0.1/TB,PTS-PREV_INPTS)"
 _AS_IN_BROWSERS: Final = (
@@ -78,6 +80,7 @@ def plays_everywhere(film: Film, recipe: FilmRecipe) -> bool:
         and 0 < film.level <= _PLAIN_LEVEL
         and film.pixel_format == "yuv420p"
         and film.is_plain
+        and not film.is_interlaced
         and not is_hdr(film)
         and max(film.width, film.height) <= _PLAIN_LONG_SIDE
         and film.frame_rate <= recipe.frame_rate + _RATE_TOLERANCE
@@ -152,6 +155,8 @@ def clean_h264(film: Film) -> list[str]:
 def picture_chain(film: Film, size: Size, *, frame_rate: int) -> str:
     """The filters that make pictures of this size of the film's, in the colours of every screen."""
     steps = [*_AS_IN_BROWSERS] if film.frames else []
+    if film.is_interlaced:
+        steps.append(_DEINTERLACED)
     if film.frame_rate > frame_rate + _RATE_TOLERANCE:
         steps.append(f"fps={frame_rate}")
     width, height = size
@@ -227,7 +232,11 @@ def _is_plain_aac(film: Film) -> bool:
 
 
 def preview_chain(film: Film, recipe: PictureRecipe) -> tuple[str, Size]:
-    """Frames from all over the film, or its first seconds as they are if it is short."""
+    """Frames from all over the film, or its first seconds as they are if it is short.
+
+    They are not deinterlaced: frames far apart say nothing of each other, and these are small.
+    """
+    film = dataclasses.replace(film, is_interlaced=False)
     size = recipe.size_of(film.width, film.height)
     apart = max(1 / _PREVIEW_RATE, film.seconds / _PREVIEW_FRAMES)
     picked = f"select='isnan(start_t)+gte(t-start_t,selected_n*{apart:.6f}-0.0005)'"

@@ -55,6 +55,11 @@ class Poster(Picture):
         super().__init__(b"", Header(width=width, height=height, orientation=_orientation(frame)))
         self._frame = frame
 
+    @property
+    def is_interlaced(self) -> bool:
+        """Whether every other line of it is of a later moment."""
+        return self._frame.interlaced_frame
+
     def decode(self, shrink: int = 1) -> Raster:
         """In sRGB, as stored, its pixels square."""
         frame = self._frame

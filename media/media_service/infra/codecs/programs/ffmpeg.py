@@ -41,7 +41,7 @@ _NEEDED: Final = {
     "-decoders": ("h264", "hevc", "vp8", "vp9", "libdav1d", "aac", "mp3float", "opus", "vorbis"),
     "-filters": (
         *("zscale", "tonemap", "scale", "split", "select", "fps"),
-        *("setparams", "setpts", "sidedata"),
+        *("setparams", "setpts", "sidedata", "bwdif"),
     ),
     "-bsfs": ("filter_units", "setts"),
     "-muxers": ("mp4", "hls", "webp"),
