@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -134,6 +135,13 @@ def shown(content: bytes) -> Made:
             colours=(context.color_primaries, context.color_trc, context.colorspace),
             profile=str(context.profile),
         )
+
+
+def seconds_in_header(mp4: bytes) -> float:
+    """How many seconds the header of the whole says, which players of Apple's believe."""
+    header = mp4.index(b"mvhd") + 16  # version 0: name, flags and two dates come before
+    scale, duration = struct.unpack(">II", mp4[header : header + 8])
+    return float(duration / scale)
 
 
 def order_of_boxes(content: bytes) -> list[bytes]:

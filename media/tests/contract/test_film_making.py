@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import struct
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from contract.cutting_room import (
     is_near,
     open_room,
     order_of_boxes,
+    seconds_in_header,
     shown,
     stream_of,
 )
@@ -39,13 +39,6 @@ from media_service.infra.codecs.films.description import Film
 from PIL import Image
 
 SMALL = FilmRecipe(short_side=90, frame_rate=60)
-
-
-def told_by_header(mp4: bytes) -> float:
-    """How many seconds the header of the whole says, which players of Apple's believe."""
-    header = mp4.index(b"mvhd") + 16  # version 0: name, flags and two dates come before
-    scale, duration = struct.unpack(">II", mp4[header : header + 8])
-    return float(duration / scale)
 
 
 FAST_START = {"mkv": (), "mp4": ("-movflags", "+faststart")}
@@ -91,7 +84,7 @@ async def test_a_pause_among_frames_out_of_order_counts_once(
     made = await room.film(paused_film(), recipe)
 
     assert made.seconds == pytest.approx(10.0, abs=0.05)
-    assert told_by_header(made.content) == pytest.approx(10.0, abs=0.05)
+    assert seconds_in_header(made.content) == pytest.approx(10.0, abs=0.05)
 
 
 @pytest.mark.parametrize("recipe", [FULL, SMALL], ids=["remuxed", "transcoded"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract.cutting_room import FFMPEG, Made, is_near, shown
+from contract.cutting_room import FFMPEG, Made, is_near, seconds_in_header, shown
 from fakes.boxes import box
 from fakes.pictures import MOVING, moving, picture, profile, scene
 from media_service.core.errors import BrokenFile, UnsupportedCodec
@@ -117,16 +117,22 @@ def _stored_turned() -> bytes:
     return content[:colours] + turn + content[colours + len(turn) :]
 
 
-async def test_a_long_last_frame_is_not_taken_for_a_missing_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", MOVING)
+async def test_a_last_frame_is_shown_as_long_as_it_was(tmp_path: Path, format: Format) -> None:
     frames = [Image.fromarray(np.roll(scene(120, 90), 9 * n, axis=1)) for n in range(12)]
-    lasting = [70] * 11 + [3000]
     content = picture(
-        frames[0], format=Format.WEBP, save_all=True, append_images=frames[1:], duration=lasting
+        frames[0],
+        format=format,
+        save_all=True,
+        append_images=frames[1:],
+        duration=[70] * 11 + [3000],
     )
 
-    film = await _filmed(tmp_path, content, Format.WEBP)
+    film = await _filmed(tmp_path, content, format)
 
     assert len(film.times) == 12
+    assert film.seconds == pytest.approx(3.77, abs=0.1)
+    assert seconds_in_header(film.content) == pytest.approx(3.77, abs=0.02)
 
 
 async def test_a_still_picture_is_made_as_ever_and_no_film_without_a_maker(tmp_path: Path) -> None:

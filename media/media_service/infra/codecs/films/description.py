@@ -26,6 +26,7 @@ _MOST: Final[Mapping[str, float]] = {
     "frame_rate": 1000,
     "frames": 10_000,
     "seconds": 1e6,
+    "end": 1e6,
     "level": 255,
 }
 
@@ -37,7 +38,7 @@ class Film:
     `transfer`, `primaries` and `matrix` are the numbers of ISO/IEC 23091-2, 2 where it doesn't
     say. `is_plain`: pixels are square, no picture is mirrored. `is_interlaced`: every other line
     is of a later moment. `audio_stream` is -1 without sound. `frames` are counted in moving
-    pictures only, whose `seconds` are the most they can take.
+    pictures only, whose `seconds` are the most they can take, and `end` when their last one ends.
     """
 
     demuxer: str
@@ -54,6 +55,7 @@ class Film:
     is_interlaced: bool = False
     frame_rate: float = 30.0
     frames: int = 0
+    end: float = 0.0
     transfer: int = 2
     primaries: int = 2
     matrix: int = 2

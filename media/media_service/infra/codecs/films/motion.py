@@ -104,4 +104,5 @@ def _described(told: Inspection, format: Format) -> Film:
         height=told.height,
         frame_rate=1000 / (each_ms if each_ms >= _LEAST_MS else _MOST_MS),
         frames=told.frames,
+        end=told.duration_ms / 1000,
     )

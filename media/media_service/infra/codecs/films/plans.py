@@ -4,7 +4,9 @@ What the options are for, where it doesn't show:
 - `filter_units` lets through slices and parameter sets: encoders and cameras put their names and
   settings in the rest of an H.264 stream.
 - `setts` lets no frame last beyond the film's end: where frames are shown in another order, a pause
-  among them looks like the length of a late one, and the file's header would count it twice.
+  among them looks like the length of a late one, and the file's header would count it twice. The
+  last frame of a moving picture lasts until its end, which demuxers forget; only the frame that is
+  decoded last can, so all are in order there (`-bf 0`).
 - `-enc_time_base demux` keeps each frame's own time where frames don't come evenly.
 - A fixed number of threads gives the same bytes on every machine.
 - The level is told: x264 would guess it from the frame rate, which some containers overstate.
@@ -147,9 +149,12 @@ NO_METADATA: Final = (
 
 def clean_h264(film: Film) -> list[str]:
     """What is done to encoded pictures on their way into a container."""
-    left = f"max({1 / film.frame_rate:.6f}\\,{film.seconds:.6f}-PTS*TB)/TB"
-    lasting = f"setts=pts=PTS:dts=DTS:duration=min(DURATION\\,{left})"
-    return ["-bsf:v", f"filter_units=pass_types=1-5|7-8,{lasting}"]
+    if film.frames:
+        lasting = f"max(DURATION\\,{film.end:.3f}/TB-PTS)"
+    else:
+        left = f"max({1 / film.frame_rate:.6f}\\,{film.seconds:.6f}-PTS*TB)/TB"
+        lasting = f"min(DURATION\\,{left})"
+    return ["-bsf:v", f"filter_units=pass_types=1-5|7-8,setts=pts=PTS:dts=DTS:duration={lasting}"]
 
 
 def picture_chain(film: Film, size: Size, *, frame_rate: int) -> str:
@@ -192,6 +197,7 @@ def h264(film: Film, size: Size, *, frame_rate: int) -> list[str]:
         *("-level:v", _level(film, size, frame_rate=frame_rate)),
         *("-maxrate:v", f"{kilobits}k", "-bufsize:v", f"{2 * kilobits}k"),
         *("-threads:v", _THREADS, "-enc_time_base:v", "demux"),
+        *(("-bf:v", "0") if film.frames else ()),
     ]
 
 
