@@ -44,6 +44,11 @@ class GuardedCall:
         self._succeeded = _SECONDS.labels(name, "OK")
         _IN_FLIGHT.labels(name).set_function(lambda: self._in_flight)
 
+    @property
+    def in_flight(self) -> int:
+        """How many are being answered."""
+        return self._in_flight
+
     async def run(self, request: Any, context: Context) -> Any:
         """Answer, or end the call with an error's status."""
         started = time.perf_counter()

@@ -23,6 +23,7 @@ from media_service.entrypoints.grpc_api.chunks import STALL_SECONDS
 from media_service.entrypoints.grpc_api.errors import Context
 from media_service.entrypoints.grpc_api.servicer import MediaServicer
 
+_UNARY = "UploadMedia"
 SERVICE = pb.DESCRIPTOR.services_by_name["MediaService"]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
@@ -35,7 +36,15 @@ class MediaHandlers(grpc.GenericRpcHandler):
         self, servicer: MediaServicer, *, tokens: ServiceTokens, budget: ByteBudget
     ) -> None:
         self._tokens = tokens
-        self._handlers = _handlers(servicer, budget)
+        self._calls = {
+            method.name: _guarded(servicer, method.name, budget) for method in SERVICE.methods
+        }
+        self._handlers = _handlers(self._calls)
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are being answered."""
+        return sum(call.in_flight for call in self._calls.values())
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         """The handler of a method, or of the refusal to enter it; nothing was read yet."""
@@ -49,18 +58,19 @@ class MediaHandlers(grpc.GenericRpcHandler):
         return handler
 
 
-def _handlers(servicer: MediaServicer, budget: ByteBudget) -> Mapping[str, Handler]:
+def _guarded(servicer: MediaServicer, name: str, budget: ByteBudget) -> GuardedCall:
+    behaviour = getattr(servicer, name)
+    return GuardedCall(name, _within_budget(behaviour, budget) if name == _UNARY else behaviour)
+
+
+def _handlers(calls: Mapping[str, GuardedCall]) -> Mapping[str, Handler]:
     handlers: dict[str, Handler] = {}
     for method in SERVICE.methods:
-        behaviour = getattr(servicer, method.name)
-        parse = _tolerant(GetMessageClass(method.input_type).FromString)
-        is_streaming = method.client_streaming
-        if method.name == "UploadMedia":
-            behaviour, is_streaming = _within_budget(behaviour, budget), True
-        call = GuardedCall(method.name, behaviour)
-        make = _maker(is_streaming, method.server_streaming)
+        make = _maker(method.client_streaming or method.name == _UNARY, method.server_streaming)
         handlers[f"/{SERVICE.full_name}/{method.name}"] = make(
-            call.run, request_deserializer=parse, response_serializer=_serialized
+            calls[method.name].run,
+            request_deserializer=_tolerant(GetMessageClass(method.input_type).FromString),
+            response_serializer=_serialized,
         )
     return handlers
 

@@ -36,6 +36,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 _NAMES = ("", SERVICE.full_name)
 _LOOK_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 0.5
+"""Answers are on their way for less than twice this after we gave them."""
 
 
 class PortInUse(OSError):
@@ -111,7 +113,23 @@ async def serve_grpc(
             task.cancel()
         await asyncio.wait({telling, stopping})
         await health_servicer.enter_graceful_shutdown()
-        await server.stop(settings.drain_seconds)
+        await _stop(server, handlers, drain_seconds=settings.drain_seconds)
+
+
+async def _stop(server: grpc.aio.Server, handlers: MediaHandlers, *, drain_seconds: float) -> None:
+    """Let our calls finish, but wait for no others.
+
+    Who watches our health would stay for ever; and now and then gRPC takes a call as it stops that
+    it hands to nobody.
+    """
+    stopping = asyncio.create_task(server.stop(drain_seconds))
+    idle_looks = 0
+    while not stopping.done():
+        await asyncio.wait({stopping}, timeout=_LAST_WORDS_SECONDS)
+        idle_looks = 0 if handlers.in_flight else idle_looks + 1
+        if idle_looks > 1:
+            await server.stop(None)
+    await stopping
 
 
 async def _stop_watchers(service: MediaService, readiness: Readiness) -> None:
