@@ -41,7 +41,8 @@ async def private(media: Stub) -> pb.MediaResponse:
 async def test_a_film_is_shown_then_plays_then_is_streamed(
     media: Stub, http: httpx.AsyncClient
 ) -> None:
-    uploaded = await media.UploadMedia(upload_request(phone_film(name="shown"), **POST))
+    takes_a_while = phone_film(name="shown", seconds=6, size="1280x720")
+    uploaded = await media.UploadMedia(upload_request(takes_a_while, **POST))
 
     assert (await http.get(uploaded.thumbnail_url)).headers["content-type"] == "image/jpeg"
     seen = await _watched(media, uploaded.media_id)
