@@ -20,15 +20,18 @@ SAFETY = {
 }
 
 
-def app_of(fake: FakeService) -> ASGIApp:
+def app_of(fake: FakeService, *, redirects: bool = False) -> ASGIApp:
     """Its HTTP API."""
-    return http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict)
+    readiness = Readiness(needed={})
+    return http_app(fake.service, readiness=readiness, capabilities=dict, redirects=redirects)
 
 
 @asynccontextmanager
-async def reader_of(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
+async def reader_of(
+    fake: FakeService, *, redirects: bool = False
+) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who asks it."""
-    transport = httpx.ASGITransport(app_of(fake))
+    transport = httpx.ASGITransport(app_of(fake, redirects=redirects))
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         yield client
 
@@ -38,6 +41,11 @@ def url_of(fake: FakeService, media: Media, name: str = "full") -> str:
     rendition = media.rendition(name)
     assert rendition
     return fake.service.links.url(media, rendition, now=fake.clock.now)
+
+
+def path_of(fake: FakeService, media: Media) -> str:
+    """The path and query of the URL of `full`."""
+    return "/" + url_of(fake, media).split("/", 3)[3]
 
 
 def content_of(media: Media, name: str = "full") -> bytes:

@@ -14,9 +14,10 @@ import pytest
 import structlog
 import uvloop
 from fakes.patience import eventually
+from fakes.readers import path_of
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
-from media_service.core.media import Media, Visibility
+from media_service.core.media import Visibility
 from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api.app import http_app
 from media_service.entrypoints.http_api.connections import ConnectionLimits
@@ -56,13 +57,6 @@ async def port(fake: FakeService) -> AsyncIterator[int]:
         yield port
 
 
-def _path(fake: FakeService, media: Media) -> str:
-    rendition = media.rendition("full")
-    assert rendition
-    url = fake.service.links.url(media, rendition, now=fake.clock.now)
-    return "/" + url.split("/", 3)[3]
-
-
 @asynccontextmanager
 async def _connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -98,10 +92,12 @@ async def test_a_rendition_is_served_over_a_socket(fake: FakeService, port: int)
     assert full
 
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-        whole = await http.get(_path(fake, media))
-        again = await http.get(_path(fake, media), headers={"if-none-match": whole.headers["etag"]})
-        head = await http.head(_path(fake, media))
-        part = await http.get(_path(fake, media), headers={"range": "bytes=0-3"})
+        whole = await http.get(path_of(fake, media))
+        again = await http.get(
+            path_of(fake, media), headers={"if-none-match": whole.headers["etag"]}
+        )
+        head = await http.head(path_of(fake, media))
+        part = await http.get(path_of(fake, media), headers={"range": "bytes=0-3"})
         metrics = await http.get("/metrics")
 
     content = developed_bytes(picture(), full.recipe)
@@ -254,7 +250,7 @@ async def test_a_request_under_way_is_finished_before_the_end(fake: FakeService)
         _connected(port) as (reader, writer),
         _connected(port) as (idle, _),
     ):
-        writer.write(f"GET {_path(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {path_of(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await eventually(lambda: bool(fake.codecs.developed))
         stop.set()
         assert await idle.read() == b""
@@ -273,7 +269,7 @@ async def test_a_request_that_does_not_end_is_cut_in_the_end(fake: FakeService) 
     fake.codecs.gate.clear()
     async with asyncio.timeout(5), _stoppable(fake, drain_seconds=0.3) as (port, stop, stopped):
         async with _connected(port) as (reader, writer):
-            writer.write(f"GET {_path(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            writer.write(f"GET {path_of(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             await eventually(lambda: bool(fake.codecs.developed))
             stop.set()
             with contextlib.suppress(ConnectionResetError):
@@ -315,7 +311,7 @@ async def test_nothing_is_left_behind(fake: FakeService) -> None:
 
     for _ in range(3):
         async with _served(fake) as port, _connected(port) as (reader, writer):
-            writer.write(f"GET {_path(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            writer.write(f"GET {path_of(fake, media)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
     await asyncio.sleep(0)
 

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fakes.readers import path_of
 from fakes.scripted_codecs import developed_bytes, picture
 from fakes.service import FakeService, fake_service
 from media_service.core.errors import DecoderUnavailable
-from media_service.core.media import Media, Visibility, new_media_id
+from media_service.core.media import Visibility, new_media_id
 from media_service.core.readiness import Readiness
 from media_service.entrypoints.http_api.app import http_app
 from media_service.entrypoints.http_api.server import serve_http
@@ -36,13 +37,6 @@ async def http(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def _path(fake: FakeService, media: Media) -> str:
-    rendition = media.rendition("full")
-    assert rendition
-    url = fake.service.links.url(media, rendition, now=fake.clock.now)
-    return "/" + url.split("/", 3)[3]
-
-
 def _exposed(answer: httpx.Response) -> set[str]:
     """The headers that a page's script may read."""
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -55,7 +49,7 @@ async def test_a_page_reads_what_it_has_the_url_of(
     fake: FakeService, http: httpx.AsyncClient, visibility: Visibility
 ) -> None:
     media = await fake.upload_done(picture(), visibility=visibility)
-    path = _path(fake, media)
+    path = path_of(fake, media)
 
     whole = await http.get(path, headers=PAGE)
     part = await http.get(path, headers=PAGE | {"range": "bytes=2-5"})
@@ -80,7 +74,7 @@ async def test_an_answer_is_the_same_for_every_origin(
     media = await fake.upload_done(picture())
     same = {"x-request-id": "same"}
 
-    answers = [await http.get(_path(fake, media), headers=same | own) for own in ({}, PAGE)]
+    answers = [await http.get(path_of(fake, media), headers=same | own) for own in ({}, PAGE)]
 
     first, second = ({k: v for k, v in a.headers.items() if k != "date"} for a in answers)
     assert first == second
@@ -92,7 +86,7 @@ async def test_a_page_learns_why_it_gets_nothing(
     media = await fake.upload(picture(), visibility=Visibility.PRIVATE)
     fake.codecs.develop_error = DecoderUnavailable()
 
-    later = await http.get(_path(fake, media), headers=PAGE)
+    later = await http.get(path_of(fake, media), headers=PAGE)
     unsigned = await http.get(f"/media/{media.id}/full", headers=PAGE)
 
     assert (later.status_code, unsigned.status_code) == (503, 404)
@@ -107,8 +101,8 @@ async def test_a_browser_that_asks_first_may_ask_for_ranges(
 ) -> None:
     media = await fake.upload_done(picture(), visibility=visibility)
 
-    answer = await http.request("OPTIONS", _path(fake, media), headers=ASKING)
-    then = await http.get(_path(fake, media), headers=PAGE | {"range": "bytes=0-0"})
+    answer = await http.request("OPTIONS", path_of(fake, media), headers=ASKING)
+    then = await http.get(path_of(fake, media), headers=PAGE | {"range": "bytes=0-0"})
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -126,7 +120,7 @@ async def test_asking_first_tells_nothing_of_what_is_there(
 
     answers = [
         await http.request("OPTIONS", path, headers=own)
-        for path in (_path(fake, media), f"/media/{new_media_id()}/full", "/media/x")
+        for path in (path_of(fake, media), f"/media/{new_media_id()}/full", "/media/x")
     ]
 
     told = [{k: v for k, v in a.headers.items() if k != "date"} for a in answers]

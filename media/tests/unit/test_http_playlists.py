@@ -10,13 +10,12 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 import pytest
+from fakes.readers import reader_of, url_of
 from fakes.scripted_codecs import developed_bytes, film
-from fakes.service import BASE_URL, FakeService, fake_service
-from media_service.core.media import Media, Purpose, Visibility
+from fakes.service import FakeService, fake_service
+from media_service.core.media import Purpose, Visibility
 from media_service.core.purposes import DEFAULT_POLICIES, Policies
-from media_service.core.readiness import Readiness
 from media_service.core.renditions import ProcessingOptions
-from media_service.entrypoints.http_api.app import http_app
 
 POST = {"purpose": Purpose.POST_ATTACHMENT, "filename": "clip.mp4", "content_type": ""}
 PRIVATE = {**POST, "visibility": Visibility.PRIVATE}
@@ -31,16 +30,8 @@ def fake() -> FakeService:
 
 @pytest.fixture
 async def http(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
-    app = http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict, redirects=True)
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
-        yield client
-
-
-def _url(fake: FakeService, media: Media, name: str = "hls") -> str:
-    rendition = media.rendition(name)
-    assert rendition
-    return fake.service.links.url(media, rendition, now=fake.clock.now)
+    async with reader_of(fake, redirects=True) as reader:
+        yield reader
 
 
 def _uris(playlist: str) -> list[str]:
@@ -54,7 +45,7 @@ async def test_a_player_comes_from_the_playlist_to_the_film(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(film(), **PRIVATE)
-    master_url = _url(fake, media)
+    master_url = url_of(fake, media, "hls")
 
     master = await http.get(master_url)
     [rung_url] = [urljoin(master_url, uri) for uri in _uris(master.text)]
@@ -73,7 +64,7 @@ async def test_urls_of_a_private_playlist_end_when_it_does(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(film(), **PRIVATE)
-    url = _url(fake, media)
+    url = url_of(fake, media, "hls")
 
     [uri] = _uris((await http.get(url)).text)
 
@@ -91,7 +82,7 @@ async def test_urls_of_a_public_playlist_carry_no_signature(
     rung = media.rendition("hls-360")
     assert rung
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media, "hls"))
 
     assert _uris(answer.text) == [f"hls-360?v={rung.recipe.version}"]
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -111,7 +102,7 @@ async def test_what_is_said_of_a_playlist_is_of_what_is_sent(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(film(), **PRIVATE)
-    url = _url(fake, media)
+    url = url_of(fake, media, "hls")
     whole = await http.get(url)
 
     head = await http.head(url)
@@ -180,7 +171,7 @@ async def test_who_plays_a_stream_goes_on_while_another_is_made_and_after(
     fake: FakeService, http: httpx.AsyncClient, how: dict[str, Any]
 ) -> None:
     media = await fake.upload_done(film(), **how)
-    url = _url(fake, media)
+    url = url_of(fake, media, "hls")
     before = await _played(http, url)
     operator = fake_service(beside=fake, policies=_with_rungs(180))
 
@@ -195,7 +186,7 @@ async def test_who_plays_a_stream_goes_on_while_another_is_made_and_after(
     assert [status for status, _ in before] == [200, 200, 302]
     assert meanwhile == before
     assert await _played(http, url) == before
-    new = _url(fake, fake.database.media[media.id])
+    new = url_of(fake, fake.database.media[media.id], "hls")
     assert "hls-180?v=" in (await http.get(new)).text
     assert (await http.get(url.replace("/hls?", "/other?"))).status_code in (403, 404)
 
@@ -207,7 +198,7 @@ async def test_a_playlist_too_large_to_be_one_is_our_fault(
     fake.codecs.engine = "#" * 3_000_000
     await fake.work()
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media, "hls"))
 
     assert answer.status_code == 500
 
@@ -218,11 +209,11 @@ async def test_what_is_not_ready_says_when_to_come_back(
     media = await fake.upload(film(), **POST)
 
     for method in ("GET", "HEAD"):
-        answer = await http.request(method, _url(fake, media))
+        answer = await http.request(method, url_of(fake, media, "hls"))
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "2"
         assert answer.headers["cache-control"] == "no-store"
-    answer = await http.get(_url(fake, media, "full"))
+    answer = await http.get(url_of(fake, media, "full"))
     assert answer.json()["error"]["code"] == "rendition_not_ready"
 
 
@@ -232,7 +223,7 @@ async def test_a_film_is_delivered_in_parts(fake: FakeService, http: httpx.Async
     full = media.rendition("full")
     assert full
 
-    answer = await http.get(_url(fake, media, "full"), headers={"range": "bytes=2-9"})
+    answer = await http.get(url_of(fake, media, "full"), headers={"range": "bytes=2-9"})
 
     assert (answer.status_code, answer.content) == (206, developed_bytes(film(), full.recipe)[2:10])
     assert answer.headers["content-type"] == "video/mp4"

@@ -9,11 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from fakes.readers import reader_of, url_of
 from fakes.scripted_codecs import developed_bytes, picture
-from fakes.service import BASE_URL, FakeService, fake_service
-from media_service.core.media import Media, Visibility
-from media_service.core.readiness import Readiness
-from media_service.entrypoints.http_api.app import http_app
+from fakes.service import FakeService, fake_service
+from media_service.core.media import Visibility
 
 STORE = "https://store.example"
 
@@ -27,16 +26,8 @@ def fake() -> FakeService:
 
 @pytest.fixture
 async def http(fake: FakeService) -> AsyncIterator[httpx.AsyncClient]:
-    app = http_app(fake.service, readiness=Readiness(needed={}), capabilities=dict, redirects=True)
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
-        yield client
-
-
-def _url(fake: FakeService, media: Media) -> str:
-    rendition = media.rendition("full")
-    assert rendition
-    return fake.service.links.url(media, rendition, now=fake.clock.now)
+    async with reader_of(fake, redirects=True) as reader:
+        yield reader
 
 
 def _said(answer: httpx.Response) -> dict[str, str]:
@@ -47,7 +38,7 @@ def _said(answer: httpx.Response) -> dict[str, str]:
 async def test_a_reader_is_sent_to_the_store(fake: FakeService, http: httpx.AsyncClient) -> None:
     media = await fake.upload_done(filename="Photo.jpeg")
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media))
 
     assert answer.status_code == 302
     assert answer.headers["location"].startswith(f"{STORE}/renditions/")
@@ -65,7 +56,7 @@ async def test_a_private_medium_is_open_no_longer_than_its_signature(
     fake: FakeService, http: httpx.AsyncClient
 ) -> None:
     media = await fake.upload_done(visibility=Visibility.PRIVATE)
-    url = _url(fake, media)
+    url = url_of(fake, media)
     expires = int(parse_qs(urlsplit(url).query)["exp"][0])
     fake.clock.advance(timedelta(seconds=expires - 40 - fake.clock.now.timestamp()))
 
@@ -80,8 +71,8 @@ async def test_head_and_revalidation_are_answered_here(
 ) -> None:
     media = await fake.upload_done()
 
-    head = await http.head(_url(fake, media))
-    again = await http.get(_url(fake, media), headers={"if-none-match": head.headers["etag"]})
+    head = await http.head(url_of(fake, media))
+    again = await http.get(url_of(fake, media), headers={"if-none-match": head.headers["etag"]})
 
     assert (head.status_code, again.status_code) == (200, 304)
 
@@ -93,7 +84,7 @@ async def test_a_rendition_that_is_missing_is_made_before_anyone_is_sent_there(
     for key in [key for key in fake.blobs.contents if key.startswith("renditions/")]:
         del fake.blobs.contents[key]
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media))
 
     key = urlsplit(answer.headers["location"]).path.removeprefix("/")
     assert key in fake.blobs.contents
@@ -108,7 +99,7 @@ async def test_what_a_browser_could_run_is_sent_from_here(
         stored[key] = dataclasses.replace(each, content_type="image/svg+xml")
     fake.developing._known.clear()
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media))
 
     assert answer.status_code == 200
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -122,7 +113,7 @@ async def test_a_store_without_a_way_past_us_is_read_from_here(
     rendition = media.rendition("full")
     assert rendition
 
-    answer = await http.get(_url(fake, media))
+    answer = await http.get(url_of(fake, media))
 
     assert answer.status_code == 200
     assert answer.content == developed_bytes(picture(), rendition.recipe)
