@@ -79,6 +79,12 @@ class _Order:
 _New = Sequence[tuple[StoredRendition, StagedFile]]
 
 
+async def made_of(rows: Rows, media: Media) -> dict[str, StoredRendition]:
+    """What equal recipes made of equal bytes, and what needs no making, by recipe key."""
+    keys = [rendition.recipe.key for rendition in media.renditions]
+    return await rows.renditions.find(media.sha256, recipe_keys=keys) | verbatim_of(media)
+
+
 class Developing:
     """Makes what is missing of a medium's renditions, all of a stage from one decode."""
 

@@ -7,8 +7,8 @@ import dataclasses
 from contextlib import suppress
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import as_made, content_lock, verbatim_of
-from media_service.core.developing import Developing
+from media_service.core.blobs import as_made, content_lock
+from media_service.core.developing import Developing, made_of
 from media_service.core.errors import (
     DatabaseUnavailable,
     MediaError,
@@ -107,8 +107,7 @@ class Processing:
             stage_percent=0,
             revision=media.revision + 1,
         )
-        keys = [rendition.recipe.key for rendition in replanned.renditions]
-        made = await rows.renditions.find(media.sha256, recipe_keys=keys) | verbatim_of(replanned)
+        made = await made_of(rows, replanned)
         replanned = dataclasses.replace(replanned, renditions=as_made(replanned, made))
         await rows.media.update(replanned, revision=media.revision)
         return replanned

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from media_service.core.admitting import Admitting
-from media_service.core.blobs import Blob, as_made, content_lock, verbatim_of
+from media_service.core.blobs import Blob, as_made, content_lock
 from media_service.core.codec_ports import Codecs
+from media_service.core.developing import made_of
 from media_service.core.errors import (
     BrokenFile,
     ChecksumMismatch,
@@ -231,8 +232,7 @@ class _Admission:
 
 async def _with_what_is_made(rows: Rows, media: Media) -> Media:
     """The medium with what equal recipes made of equal bytes; COMPLETED if that is everything."""
-    keys = [r.recipe.key for r in media.renditions]
-    made = await rows.renditions.find(media.sha256, recipe_keys=keys) | verbatim_of(media)
+    made = await made_of(rows, media)
     is_whole = all(r.recipe.key in made for r in media.renditions)
     status = ProcessingStatus.COMPLETED if is_whole else media.status
     return dataclasses.replace(media, renditions=as_made(media, made), status=status)

@@ -23,7 +23,8 @@ from media_service.entrypoints.grpc_api.chunks import STALL_SECONDS
 from media_service.entrypoints.grpc_api.errors import Context
 from media_service.entrypoints.grpc_api.servicer import MediaServicer
 
-_UNARY = "UploadMedia"
+_BUDGETED = "UploadMedia"
+"""The one unary method with large messages."""
 SERVICE = pb.DESCRIPTOR.services_by_name["MediaService"]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
@@ -60,13 +61,13 @@ class MediaHandlers(grpc.GenericRpcHandler):
 
 def _guarded(servicer: MediaServicer, name: str, budget: ByteBudget) -> GuardedCall:
     behaviour = getattr(servicer, name)
-    return GuardedCall(name, _within_budget(behaviour, budget) if name == _UNARY else behaviour)
+    return GuardedCall(name, _within_budget(behaviour, budget) if name == _BUDGETED else behaviour)
 
 
 def _handlers(calls: Mapping[str, GuardedCall]) -> Mapping[str, Handler]:
     handlers: dict[str, Handler] = {}
     for method in SERVICE.methods:
-        make = _maker(method.client_streaming or method.name == _UNARY, method.server_streaming)
+        make = _maker(method.client_streaming or method.name == _BUDGETED, method.server_streaming)
         handlers[f"/{SERVICE.full_name}/{method.name}"] = make(
             calls[method.name].run,
             request_deserializer=_tolerant(GetMessageClass(method.input_type).FromString),

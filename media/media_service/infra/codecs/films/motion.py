@@ -9,10 +9,11 @@ from typing import Final, Protocol
 from media_service.core.codec_ports import Codecs, OnProgress, no_progress
 from media_service.core.errors import UnsupportedCodec
 from media_service.core.formats import Format
-from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Recipe, Shape
+from media_service.core.recipes import Encoding, FilmRecipe, PictureRecipe, Shape
 from media_service.core.renditions import Inspection
 from media_service.infra.codecs.films.description import Film, Size
 from media_service.infra.codecs.films.making import FilmMaker
+from media_service.infra.codecs.programs.making import Target
 from media_service.infra.codecs.programs.running import private_folder
 
 _INPUTS: Final[Mapping[Format, tuple[str, str]]] = {
@@ -27,14 +28,10 @@ _SEQUENCE: Final = 1
 _MOST_MS: Final = 100
 """What a frame is given that says that it lasts next to nothing."""
 _LEAST_MS: Final = 11
-
-
 _PLAIN: Final = PictureRecipe(
     shape=Shape.FIT, width=2048, height=2048, quality=95, encoding=Encoding.WEBP, animated=True
 )
 """What ffmpeg gets of pictures that are not to be shown as they are stored."""
-
-Targets = Sequence[tuple[Recipe, Path]]
 
 
 class Pictures(Codecs, Protocol):
@@ -68,7 +65,7 @@ class MovingPictures:
         source: Path,
         *,
         format: Format,
-        targets: Targets,
+        targets: Sequence[Target],
         on_progress: OnProgress = no_progress,
     ) -> list[Size]:
         """As the port promises."""
@@ -84,7 +81,7 @@ class MovingPictures:
             return await self._make(plain, Format.WEBP, targets, on_progress)
 
     async def _make(
-        self, source: Path, format: Format, targets: Targets, on_progress: OnProgress
+        self, source: Path, format: Format, targets: Sequence[Target], on_progress: OnProgress
     ) -> list[Size]:
         assert self._maker is not None
         told = await self.inspect(source, format=format)
