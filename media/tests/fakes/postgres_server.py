@@ -72,7 +72,8 @@ async def _make_empty(url: str) -> None:
     async with _connected(url) as connection:
         await connection.execute(
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
-            "where datname = current_database() and pid <> pg_backend_pid()"
+            "where datname = current_database() and pid <> pg_backend_pid() "
+            "and backend_type = 'client backend'"  # nobody but a superuser may end autovacuum's
         )
         # Backwards, because that way those that refer go before those that they refer to.
         tables = await connection.fetch(

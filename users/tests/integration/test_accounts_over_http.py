@@ -197,7 +197,9 @@ async def database_away(url: str) -> AsyncIterator[None]:
     try:
         await server.execute(f"alter database {name} connection limit 0")
         await server.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = $1 and backend_type = 'client backend'",
+            name,
         )
         yield
     finally:

@@ -47,13 +47,24 @@ async def new_database(url: str, *, template: str = TEMPLATE) -> AsyncIterator[s
     try:
         yield url.replace(f"/{TEMPLATE}", f"/{name}")
     finally:
-        await _execute(url, f"drop database {name} with (force)")
+        await _end_sessions(url, name)
+        await _execute(url, f"drop database {name}")  # ends autovacuum, as "force" may not
 
 
-async def _execute(url: str, statement: str) -> None:
+async def _end_sessions(url: str, name: str) -> None:
+    """Throw out whoever is in the database of that name; return when they are gone."""
+    await _execute(
+        url,
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
+        "where datname = $1 and backend_type = 'client backend'",
+        name,
+    )
+
+
+async def _execute(url: str, statement: str, *arguments: str) -> None:
     connection = await asyncpg.connect(url.replace(f"/{TEMPLATE}", "/postgres"))
     try:
-        await connection.execute(statement)
+        await connection.execute(statement, *arguments)
     finally:
         await connection.close()
 
