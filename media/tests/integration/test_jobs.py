@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
+import procrastinate
 import pytest
 from fakes.in_memory_cache import InMemoryCache
 from fakes.patience import eventually
@@ -29,6 +30,7 @@ from media_service.core.media import Media, MediaId, ProcessingStatus, UserId
 from media_service.core.queueing import Queueing
 from media_service.entrypoints.worker import jobs as worker_jobs
 from media_service.entrypoints.worker.duties import Duty, do_duties
+from media_service.entrypoints.worker.fencing import FencedJobs
 from media_service.entrypoints.worker.jobs import WorkerSettings, work
 from media_service.infra.postgres.database import PostgresDatabase, open_database
 
@@ -476,7 +478,37 @@ async def test_a_shutdown_gives_a_job_back(bench: Bench, monkeypatch: pytest.Mon
     assert await bench.states() == {media.id: JobState.WAITING}
 
 
+async def test_shutdowns_are_not_failures(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_jobs, "_DRAIN_SECONDS", 0.1)
+    [media] = await bench.enqueue()
+    bench.processing.gate.clear()
+    for _ in range(2):
+        bench.processing.ran.clear()
+        async with bench.working():
+            await eventually(lambda: bench.processing.ran == [media.id])
+
+    [job] = await bench.queueing.find(ALL, limit=9)
+    assert (job.state, job.attempts) == (JobState.WAITING, 0)
+
+
 # Who may say what became of a job
+
+
+async def test_who_is_late_does_not_finish_a_job_that_was_given_back(bench: Bench) -> None:
+    [media] = await bench.enqueue()
+    bench.processing.gate.clear()
+    async with bench.working():
+        await eventually(lambda: bench.processing.ran == [media.id])
+        # As when a shutdown gave it back and another worker has begun it.
+        await bench.execute(
+            "with other as (insert into procrastinate_workers default values returning id) "
+            "update procrastinate_jobs set worker_id = other.id from other"
+        )
+
+        bench.processing.gate.set()
+        await asyncio.sleep(0.3)
+
+        assert await bench.states() == {media.id: JobState.RUNNING}
 
 
 async def test_who_is_late_does_not_finish_a_job_that_another_has(bench: Bench) -> None:
@@ -512,6 +544,20 @@ async def test_a_job_that_was_broken_off_when_its_worker_died_is_removed(bench: 
         await eventually(lambda: _is_empty(bench))
 
     assert bench.processing.ran == []
+
+
+async def test_a_job_that_is_broken_off_as_its_worker_stops_is_removed(bench: Bench) -> None:
+    await bench.enqueue()
+    connector = procrastinate.PsycopgConnector(conninfo=bench.url)
+    async with procrastinate.App(connector=connector).open_async():
+        jobs = FencedJobs(connector)
+        job = await jobs.fetch_job([Queue.DEVELOPING], await jobs.register_worker())
+        assert job
+        await bench.execute("update procrastinate_jobs set abort_requested = true")
+
+        await jobs.retry_job(job)
+
+    assert await _is_empty(bench)
 
 
 @pytest.mark.parametrize("failures", [TRIES, TRIES + SLOW_TRIES])

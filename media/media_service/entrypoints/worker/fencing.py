@@ -1,14 +1,15 @@
 """Who is late says nothing: a job that was given to another is not finished by the first.
 
-The engine finishes and retries jobs by their ids alone. Here the number of its attempts is the
-fencing token: it grows whenever a job is taken from its worker.
+The engine finishes and retries jobs by their ids alone. Here a job's worker and the number of its
+attempts are the fencing token: attempts grow whenever a job is taken from its worker or fails, and
+one that a shutdown gave back has another worker next.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import LiteralString
 
 import structlog
@@ -20,6 +21,7 @@ _MINE = """
     with mine as materialized (
         select id, abort_requested from procrastinate_jobs
         where id = %(job_id)s and attempts = %(attempts)s and status = 'doing'
+            and (worker_id is null or worker_id = %(worker_id)s)
         for update
     )
 """
@@ -56,7 +58,13 @@ class FencedJobs(manager.JobManager):
         queue: str | None = None,
         lock: str | None = None,
     ) -> None:
-        """Have the job done again later, if it is still this worker's and not broken off."""
+        """Have the job done again, if it is still this worker's and not broken off.
+
+        Without a time: at once, and what was done of it is no attempt.
+        """
+        if retry_at is None:
+            await self._give_back(job)
+            return
         await self._tell(
             _MINE
             + "select case when abort_requested "
@@ -64,10 +72,20 @@ class FencedJobs(manager.JobManager):
             + "else procrastinate_retry_job_v2("
             + "id, %(retry_at)s, %(priority)s, %(queue)s, %(lock)s) end from mine",
             job,
-            retry_at=retry_at or datetime.now(UTC),
+            retry_at=retry_at,
             priority=priority,
             queue=queue,
             lock=lock,
+        )
+
+    async def _give_back(self, job: jobs.Job) -> None:
+        await self._tell(
+            _MINE
+            + ", broken_off as (delete from procrastinate_jobs "
+            + "where id = (select id from mine where abort_requested)) "
+            + "update procrastinate_jobs set status = 'todo', scheduled_at = now() "
+            + "where id = (select id from mine where not abort_requested)",
+            job,
         )
 
     async def _tell(self, query: LiteralString, job: jobs.Job, **arguments: object) -> None:
@@ -75,7 +93,11 @@ class FencedJobs(manager.JobManager):
         for _ in range(_TELL_ATTEMPTS):
             try:
                 await self.connector.execute_query_async(
-                    query, job_id=job.id, attempts=job.attempts, **arguments
+                    query,
+                    job_id=job.id,
+                    attempts=job.attempts,
+                    worker_id=job.worker_id,
+                    **arguments,
                 )
                 return
             except exceptions.ConnectorException as error:

@@ -77,13 +77,13 @@ _LISTENING_CONNECTIONS = 4
 
 
 class _Backoff(procrastinate.BaseRetryStrategy):
-    """As `next_try` says; what a shutdown broke off goes on at once."""
+    """As `next_try` says; what a shutdown broke off goes on at once, and has not failed."""
 
     def get_retry_decision(
         self, *, exception: BaseException, job: engine_jobs.Job
     ) -> procrastinate.RetryDecision | None:
         if isinstance(exception, asyncio.CancelledError):
-            return procrastinate.RetryDecision(retry_at=datetime.now(UTC))
+            return procrastinate.RetryDecision()
         pause = _pause(exception, failures=job.attempts + 1)
         if pause is None:
             return None
