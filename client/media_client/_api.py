@@ -88,7 +88,7 @@ class MediaApi(abc.ABC):
         expected_sha256: str = "",
         timeout: float | None = None,  # noqa: ASYNC109 - goes to the service, too
     ) -> UploadedMedia:
-        """Store a file: when this answers, it is on disk, checked, and every URL works.
+        """Store a file: when this answers, it is stored for good, checked, and its URLs work.
 
         Above 1 MB it goes in chunks by itself. Without an `idempotency_key` one is made, so that
         it can be tried again safely.

@@ -44,7 +44,7 @@ class Purpose(enum.StrEnum):
 
 
 class Status(enum.StrEnum):
-    """How far the work on a medium's renditions has come; their URLs work long before.
+    """How far the work on a medium's renditions has come; pictures' URLs work long before.
 
     >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")
     >>> (await media.get_media(stored.media_id)).status in (Status.PENDING, Status.COMPLETED)
@@ -109,7 +109,9 @@ class ProcessingOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rendition:
-    """One size of a medium. Its URL works from the start; `size_bytes` is 0 until it is made.
+    """One thing that is served of a medium; what plays is listed only when it is made.
+
+    Its URL works from the moment it is listed; `size_bytes` is 0 until it is made.
 
     >>> stored = await media.upload_profile_picture(picture, "me.png", "alice")
     >>> srcset = ", ".join(f"{each.url} {each.width}w" for each in stored.thumbnails)
@@ -125,8 +127,9 @@ class Rendition:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedMedia:
-    """What an upload answers. Everything in it is stored for good, and every URL works.
+    """What an upload answers: it is stored for good, and its URLs work.
 
+    But for the `url` of a film or a sound: that works when it is made (`wait_until_done`).
     `width` and `height` are those of the upright picture. `deduplicated` says that somebody had
     uploaded equal bytes before: not for users' eyes.
 

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     )
     transcodes: Annotated[int, Field(ge=1, le=64)] = Field(
         default_factory=lambda said: max(1, _cores() // 2 // said.get("workers", 1)),
-        description="Films transcoded at once by each serving process (default: cores / 2)",
+        description="Films made at once by each serving process (default: cores / 2 / workers)",
     )
     webhook_urls: str = Field("", description="http(s)://…,… that are told of what is done")
     webhook_secrets: str = Field("", description="id:secret,… that sign what they are told")

@@ -52,7 +52,7 @@ class _MediaTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MediaType.V
     AUDIO: _MediaType.ValueType  # 3
     """A recording without pictures."""
     DOCUMENT: _MediaType.ValueType  # 4
-    """Anything else that people send each other."""
+    """PDF, text, Word, Excel, PowerPoint, OpenDocument, ZIP."""
 
 class MediaType(_MediaType, metaclass=_MediaTypeEnumTypeWrapper):
     """What kind of thing a medium is."""
@@ -66,7 +66,7 @@ VIDEO: MediaType.ValueType  # 2
 AUDIO: MediaType.ValueType  # 3
 """A recording without pictures."""
 DOCUMENT: MediaType.ValueType  # 4
-"""Anything else that people send each other."""
+"""PDF, text, Word, Excel, PowerPoint, OpenDocument, ZIP."""
 Global___MediaType: _TypeAlias = MediaType  # noqa: Y015
 
 class _MediaPurpose:
@@ -82,17 +82,23 @@ class _MediaPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MediaPur
     COVER_PHOTO: _MediaPurpose.ValueType  # 2
     """The banner of a profile. Image, 20 MB, thumbnails thumb, medium, large, public."""
     POST_ATTACHMENT: _MediaPurpose.ValueType  # 3
-    """Part of a post. Image 25 MB, thumbnails 320, 640, 1080 wide, public."""
+    """Part of a post. Image 25 MB; video 512 MB, audio 100 MB, 30 minutes. Thumbnails 320,
+    640, 1080 wide, public.
+    """
     MESSAGE_ATTACHMENT: _MediaPurpose.ValueType  # 4
-    """Part of a private message. 100 MB, thumbnails 320, 640, 1080 wide, private."""
+    """Part of a private message. Image, video, audio, document, 100 MB, 3 hours. Thumbnails
+    320, 640, 1080 wide, private.
+    """
     STORY: _MediaPurpose.ValueType  # 5
-    """Shown for 24 hours, then gone. 100 MB, thumbnails story and 320, public."""
+    """Shown for 24 hours, then gone. Image, video, 100 MB, 60 seconds. Thumbnails story and
+    320, public.
+    """
     AVATAR: _MediaPurpose.ValueType  # 6
     """As PROFILE_PICTURE, for things that are not people (groups, bots)."""
 
 class MediaPurpose(_MediaPurpose, metaclass=_MediaPurposeEnumTypeWrapper):
     """What a medium is for. Limits, accepted types, thumbnails, visibility and lifetime
-    hang on it.
+    hang on it. An operator may have changed what is said here: /capabilities tells.
     """
 
 MEDIA_PURPOSE_UNSPECIFIED: MediaPurpose.ValueType  # 0
@@ -102,11 +108,17 @@ PROFILE_PICTURE: MediaPurpose.ValueType  # 1
 COVER_PHOTO: MediaPurpose.ValueType  # 2
 """The banner of a profile. Image, 20 MB, thumbnails thumb, medium, large, public."""
 POST_ATTACHMENT: MediaPurpose.ValueType  # 3
-"""Part of a post. Image 25 MB, thumbnails 320, 640, 1080 wide, public."""
+"""Part of a post. Image 25 MB; video 512 MB, audio 100 MB, 30 minutes. Thumbnails 320,
+640, 1080 wide, public.
+"""
 MESSAGE_ATTACHMENT: MediaPurpose.ValueType  # 4
-"""Part of a private message. 100 MB, thumbnails 320, 640, 1080 wide, private."""
+"""Part of a private message. Image, video, audio, document, 100 MB, 3 hours. Thumbnails
+320, 640, 1080 wide, private.
+"""
 STORY: MediaPurpose.ValueType  # 5
-"""Shown for 24 hours, then gone. 100 MB, thumbnails story and 320, public."""
+"""Shown for 24 hours, then gone. Image, video, 100 MB, 60 seconds. Thumbnails story and
+320, public.
+"""
 AVATAR: MediaPurpose.ValueType  # 6
 """As PROFILE_PICTURE, for things that are not people (groups, bots)."""
 Global___MediaPurpose: _TypeAlias = MediaPurpose  # noqa: Y015
@@ -126,13 +138,15 @@ class _ProcessingStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proc
     COMPLETED: _ProcessingStatus.ValueType  # 3
     """Every rendition is there."""
     FAILED: _ProcessingStatus.ValueType  # 4
-    """The renditions can't be made; `failure_code` says why."""
+    """Some renditions can't be made; `failure_code` says why. Those that were stay."""
     CANCELLED: _ProcessingStatus.ValueType  # 5
     """Deleted before the work was done: the last that WatchMedia tells of it."""
 
 class ProcessingStatus(_ProcessingStatus, metaclass=_ProcessingStatusEnumTypeWrapper):
-    """How far the work on a medium's renditions has come. URLs work in every state but
-    FAILED and CANCELLED: a rendition that is not there yet is made when it is asked for.
+    """How far the work on a medium's renditions has come. What shows a medium (a picture, a
+    poster, thumbnails, a wave, a document) can be read before COMPLETED: what is not there
+    yet is made when it is asked for. What plays takes minutes: until it is there, its URL
+    answers 503 rendition_not_ready.
     """
 
 PROCESSING_STATUS_UNSPECIFIED: ProcessingStatus.ValueType  # 0
@@ -144,7 +158,7 @@ PROCESSING: ProcessingStatus.ValueType  # 2
 COMPLETED: ProcessingStatus.ValueType  # 3
 """Every rendition is there."""
 FAILED: ProcessingStatus.ValueType  # 4
-"""The renditions can't be made; `failure_code` says why."""
+"""Some renditions can't be made; `failure_code` says why. Those that were stay."""
 CANCELLED: ProcessingStatus.ValueType  # 5
 """Deleted before the work was done: the last that WatchMedia tells of it."""
 Global___ProcessingStatus: _TypeAlias = ProcessingStatus  # noqa: Y015
@@ -220,7 +234,7 @@ Global___ProcessingOptions: _TypeAlias = ProcessingOptions  # noqa: Y015
 
 @_typing.final
 class Thumbnail(_message.Message):
-    """One stored size of a medium."""
+    """One thing that is served of a medium."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -231,13 +245,16 @@ class Thumbnail(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`full`, or the name the purpose gives this size: small, medium, large, ..."""
+    """A thumbnail's, as the purpose calls it: small, medium, large, ...; else `full`, `motion`
+    (a moving picture as a film), `poster`, `hls`, `preview` (of films), `opus`, `wave`,
+    `waveform` (of sounds), `page` (of a PDF).
+    """
     url: _builtins.str
     """Where to read it; works from the moment of the answer."""
     width: _builtins.int
-    """Width in pixels."""
+    """Width in pixels; 0 for what is no picture."""
     height: _builtins.int
-    """Height in pixels."""
+    """Height in pixels; 0 for what is no picture."""
     content_type: _builtins.str
     """What the bytes are, for instance image/jpeg."""
     size_bytes: _builtins.int
@@ -439,16 +456,18 @@ class UploadMediaResponse(_message.Message):
     media_id: _builtins.str
     """The medium's id (UUIDv7)."""
     url: _builtins.str
-    """Where to read `full`: upright, sRGB, without metadata. Works at once."""
+    """Where to read `full`: a picture upright, in sRGB; a film as MP4, a sound as M4A, once it
+    is made; all without metadata. A document as it came.
+    """
     thumbnail_url: _builtins.str
-    """Where to read the first thumbnail; empty if none were asked for."""
+    """Where to read the first thumbnail; empty if there are none."""
     width: _builtins.int
-    """Width of the upright original in pixels."""
+    """Width of the upright original in pixels; 0 if it has none."""
     height: _builtins.int
-    """Height of the upright original in pixels."""
+    """Height of the upright original in pixels; 0 if it has none."""
     blurhash: _builtins.str
     """A placeholder to paint before the picture arrives (4×3 components); empty if it was
-    not asked for.
+    not asked for, or there is no picture.
     """
     media_type: Global___MediaType.ValueType
     """What kind of thing it is."""
@@ -561,15 +580,19 @@ class MediaResponse(_message.Message):
     media_id: _builtins.str
     """The medium's id (UUIDv7)."""
     url: _builtins.str
-    """Where to read `full`: upright, sRGB, without metadata."""
+    """Where to read `full`: a picture upright, in sRGB; a film as MP4, a sound as M4A, once it
+    is made; all without metadata. A document as it came.
+    """
     thumbnail_url: _builtins.str
-    """Where to read the first thumbnail; empty if none were asked for."""
+    """Where to read the first thumbnail; empty if there are none."""
     width: _builtins.int
-    """Width of the upright original in pixels."""
+    """Width of the upright original in pixels; 0 if it has none."""
     height: _builtins.int
-    """Height of the upright original in pixels."""
+    """Height of the upright original in pixels; 0 if it has none."""
     blurhash: _builtins.str
-    """A placeholder to paint before the picture arrives; empty if it was not asked for."""
+    """A placeholder to paint before the picture arrives; empty if it was not asked for, or
+    there is no picture.
+    """
     media_type: Global___MediaType.ValueType
     """What kind of thing it is."""
     content_type: _builtins.str
@@ -591,13 +614,11 @@ class MediaResponse(_message.Message):
     visibility: Global___Visibility.ValueType
     """Who may read it. The URLs of private media are signed for about an hour."""
     duration_ms: _builtins.int
-    """Playing time in milliseconds; 0 for what does not play."""
+    """Playing time in milliseconds, of a moving picture once through; 0 for what stands still."""
     failure_code: _builtins.str
     """Why it FAILED; empty otherwise."""
     progress_percent: _builtins.int
-    """How much of the work on its renditions is done, in percent. Films, and sound that
-    plays, are listed in `renditions` once they are there; pictures at once.
-    """
+    """How much of the work on its renditions is done, in percent."""
     page_count: _builtins.int
     """How many pages a document has; 0 for what has none."""
     has_audio: _builtins.bool
@@ -612,7 +633,7 @@ class MediaResponse(_message.Message):
 
     @_builtins.property
     def renditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Thumbnail]:
-        """Everything that is served beside the thumbnails: `full`, and what plays."""
+        """Everything that is served beside the thumbnails; what takes minutes, once it is there."""
 
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
@@ -797,9 +818,9 @@ class GetSignedUrlRequest(_message.Message):
     expiry_seconds: _builtins.int
     """For how long it should work: 1 second to 7 days (604800)."""
     rendition: _builtins.str
-    """Which rendition: `full` or a thumbnail's name; empty: `full`. Or a transformation,
-    which is made when the URL is read, for instance `fit:640:480,q:70.webp`: its URL
-    works without end if the medium is public.
+    """Which rendition, by its name; empty: `full`. Or a transformation, which is made when
+    the URL is read, for instance `fit:640:480,q:70.webp`: its URL works without end if the
+    medium is public.
     """
     def __init__(
         self,
@@ -829,7 +850,8 @@ class GetSignedUrlResponse(_message.Message):
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it stops working: never before what was asked for, and up to a quarter later,
-        so that equal requests get equal URLs and caches hit.
+        so that equal requests get equal URLs and caches hit. In 2100, where that is without
+        end.
         """
 
     def __init__(

@@ -87,8 +87,9 @@ class MediaServiceServicer:
     """
 
     def UploadMedia(self, request, context):
-        """Stores one file of up to 100 MB, sent in one message. The answer means: on disk,
-        checked, and every URL in it works. Above 1 MB prefer UploadMediaStream, which
+        """Stores one file of up to 100 MB, sent in one message. The answer means: stored for
+        good and checked, and every URL in it works; but the `url` of a film or a sound, which
+        works when it is made (WatchMedia tells). Above 1 MB prefer UploadMediaStream, which
         holds little memory on either side.
 
         Errors: INVALID_ARGUMENT for a file that is empty, too large, broken, of a type the

@@ -51,8 +51,9 @@ class MediaServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MediaServiceAsyncStub: ...
     UploadMedia: _grpc.UnaryUnaryMultiCallable[_media_service_pb2.UploadMediaRequest, _media_service_pb2.UploadMediaResponse]
-    """Stores one file of up to 100 MB, sent in one message. The answer means: on disk,
-    checked, and every URL in it works. Above 1 MB prefer UploadMediaStream, which
+    """Stores one file of up to 100 MB, sent in one message. The answer means: stored for
+    good and checked, and every URL in it works; but the `url` of a film or a sound, which
+    works when it is made (WatchMedia tells). Above 1 MB prefer UploadMediaStream, which
     holds little memory on either side.
 
     Errors: INVALID_ARGUMENT for a file that is empty, too large, broken, of a type the
@@ -98,8 +99,9 @@ class MediaServiceAsyncStub(MediaServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadMedia: _aio.UnaryUnaryMultiCallable[_media_service_pb2.UploadMediaRequest, _media_service_pb2.UploadMediaResponse]  # type: ignore[assignment]
-    """Stores one file of up to 100 MB, sent in one message. The answer means: on disk,
-    checked, and every URL in it works. Above 1 MB prefer UploadMediaStream, which
+    """Stores one file of up to 100 MB, sent in one message. The answer means: stored for
+    good and checked, and every URL in it works; but the `url` of a film or a sound, which
+    works when it is made (WatchMedia tells). Above 1 MB prefer UploadMediaStream, which
     holds little memory on either side.
 
     Errors: INVALID_ARGUMENT for a file that is empty, too large, broken, of a type the
@@ -148,8 +150,9 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _media_service_pb2.UploadMediaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_media_service_pb2.UploadMediaResponse, _abc.Awaitable[_media_service_pb2.UploadMediaResponse]]:
-        """Stores one file of up to 100 MB, sent in one message. The answer means: on disk,
-        checked, and every URL in it works. Above 1 MB prefer UploadMediaStream, which
+        """Stores one file of up to 100 MB, sent in one message. The answer means: stored for
+        good and checked, and every URL in it works; but the `url` of a film or a sound, which
+        works when it is made (WatchMedia tells). Above 1 MB prefer UploadMediaStream, which
         holds little memory on either side.
 
         Errors: INVALID_ARGUMENT for a file that is empty, too large, broken, of a type the

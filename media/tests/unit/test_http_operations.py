@@ -195,6 +195,7 @@ async def test_capabilities_tell_what_is_taken(http: httpx.AsyncClient) -> None:
         "max_bytes": {"IMAGE": DEFAULT_POLICIES.of[Purpose.AVATAR].most_bytes},
         "visibility": "PUBLIC",
         "lifetime_seconds": None,
+        "max_duration_seconds": None,
         "full": {"width": 2048, "height": 2048, "quality": 92},
         "thumbnail_quality": 85,
         "thumbnails": [
@@ -204,6 +205,7 @@ async def test_capabilities_tell_what_is_taken(http: httpx.AsyncClient) -> None:
         ],
     }
     assert data["purposes"]["STORY"]["lifetime_seconds"] == 86_400
+    assert data["purposes"]["STORY"]["max_duration_seconds"] == 60
     assert data["purposes"]["MESSAGE_ATTACHMENT"]["visibility"] == "PRIVATE"
     assert data["purposes"]["POST_ATTACHMENT"]["thumbnails"][0]["height"] is None
     assert data["limits"]["api"]["longest_expiry_seconds"] == 604_800

@@ -68,7 +68,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 }
 _ATTACHMENT = (
     f"A picture, up to 25 MB: {PICTURES}. A film, up to 512 MB and 30 minutes: MP4, MOV, WebM or "
-    "MKV. A sound, up to 100 MB and 30 minutes: MP3, M4A, AAC, Ogg, WAV or FLAC."
+    "MKV. A sound, up to 100 MB and 30 minutes: MP3, M4A, AAC, Ogg, WebM, WAV or FLAC."
 )
 
 

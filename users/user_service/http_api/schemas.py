@@ -112,7 +112,7 @@ class PictureView(BaseModel):
 
 
 class MediaView(PictureView):
-    """All that is known of a medium."""
+    """All that is known of a medium. `url` of a film or a sound works when `full` is listed."""
 
     user_id: str
     purpose: str

@@ -84,6 +84,7 @@ def _purpose(policy: Policy) -> Mapping[str, object]:
         "max_bytes": most,
         "visibility": policy.visibility.name,
         "lifetime_seconds": int(policy.lifetime.total_seconds()) if policy.lifetime else None,
+        "max_duration_seconds": _max_duration_seconds(policy),
         "full": {
             "width": developing.full_width,
             "height": developing.full_height,
@@ -92,6 +93,12 @@ def _purpose(policy: Policy) -> Mapping[str, object]:
         "thumbnail_quality": developing.thumbnail_quality,
         "thumbnails": [_thumbnail(spec) for spec in developing.thumbnails],
     }
+
+
+def _max_duration_seconds(policy: Policy) -> int | None:
+    """None for what takes nothing that plays to its end."""
+    plays = {MediaType.VIDEO, MediaType.AUDIO} & policy.max_bytes.keys()
+    return int(policy.max_duration.total_seconds()) if plays else None
 
 
 def _thumbnail(spec: ThumbnailSpec) -> Mapping[str, object]:
