@@ -216,7 +216,6 @@ class _Part:
         self._headers: dict[bytes, bytes] = {}
         self._name = bytearray()
         self._value = bytearray()
-        self._disposition: dict[bytes, bytes] = {}
         self.name = ""
         self.filename = ""
         self.is_file = False

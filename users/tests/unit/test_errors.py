@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+from user_service import errors
 from user_service.errors import Kind, UserError
 from user_service.http_api.errors import PASSING, STATUS, problem_of
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "status-codes.md"
+ANSWERED_AS_THEY_ARE = {errors.Unauthenticated, errors.NotFound, errors.TimedOut}
+ANSWERED_WITH_THE_MEDIA_SERVICES_CODE = {errors.Broken}
 
 
 def below(cls: type[UserError]) -> Iterator[type[UserError]]:
@@ -28,6 +35,18 @@ def test_every_failure_has_a_code_of_its_own() -> None:
     codes = [cls().code for cls in below(UserError)]
     assert len(set(codes)) == len(codes)
     assert "username_taken" in codes
+
+
+def test_every_failure_is_in_the_documentation() -> None:
+    kinds = {cls for cls in below(UserError) if cls.__subclasses__()} - ANSWERED_AS_THEY_ARE
+    own = set(below(UserError)) - kinds - ANSWERED_WITH_THE_MEDIA_SERVICES_CODE
+    answered = {(cls().code, str(STATUS[cls.kind].value), str(cls())) for cls in own}
+
+    _, _, section = DOCUMENT.read_text().partition("## The user service\n")
+    documented = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+) \| .*\w.* \|$", section, re.MULTILINE)
+
+    assert len(documented) == len(set(documented))
+    assert set(documented) == answered
 
 
 def test_what_passes_says_when_to_come_back() -> None:

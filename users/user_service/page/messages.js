@@ -15,6 +15,8 @@ const BY_CODE = {
   too_complex: () => "This picture takes too long to read. Save it anew, or choose another.",
   metadata_too_large: () => "This picture carries too much hidden data. Save it anew without it.",
   too_many_files: () => "One picture at a time, please.",
+  busy: () => "Too many are uploading at this moment.",
+  upload_gave_way: () => "Others were waiting, and this upload was slow.",
   no_answer: () => "There was no answer. Check your connection.",
 };
 
