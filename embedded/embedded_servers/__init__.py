@@ -2,5 +2,5 @@
 
 `postgres.open_postgres`; and for tests `valkey.open_valkey` and `seaweedfs.open_seaweedfs`.
 
-Both live and die with the process that opened them. What can go wrong is listed in `errors`.
+All live and die with the process that opened them. What can go wrong is listed in `errors`.
 """

@@ -16,6 +16,7 @@ from user_service.composition import (
     prepared_folder,
 )
 from user_service.config import Settings
+from user_service.errors import MediaUnavailable
 from user_service.media_over_grpc import MediaOverGrpc
 from user_service.postgres.database import open_database
 from user_service.tracing import check_collector
@@ -79,9 +80,16 @@ async def _database(settings: Settings) -> str:
 
 
 async def _media(settings: Settings) -> str:
-    async with media_client_of(settings) as client:
-        await MediaOverGrpc(client).check()
-    return f"{settings.media_address} answers"
+    address = settings.media_address
+    try:
+        async with media_client_of(settings) as client:
+            await MediaOverGrpc(client).check()
+    except MediaUnavailable as error:
+        raise ConnectionError(
+            f"{address}: {error.__cause__ or error} Is it running (`mediad serve`), and are "
+            "USERD_MEDIA_ADDRESS and USERD_MEDIA_TOKEN right?"
+        ) from None
+    return f"{address} answers"
 
 
 async def _tracing(_settings: Settings) -> str:
