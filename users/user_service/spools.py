@@ -1,6 +1,6 @@
 """Files on their way through: a little in memory, the rest on disk, gone when closed.
 
-A retry needs the bytes again, and twenty megabytes a request would not fit in memory many times.
+A retry needs the bytes again, and half a gigabyte a request would not fit in memory many times.
 The file on disk has no name, so nothing is left behind however the process ends.
 """
 

@@ -27,7 +27,7 @@ from media_service.entrypoints.worker.duties import do_duties
 from media_service.entrypoints.worker.jobs import WorkerSettings, work
 from media_service.entrypoints.worker.measuring import measure_queue
 from media_service.entrypoints.worker.notifying import notify
-from media_service.entrypoints.worker.sweeping import duties
+from media_service.entrypoints.worker.schedule import duties
 from media_service.processes.fate import stop_on_signals
 from media_service.processes.membership import Membership, open_membership
 from media_service.tracing import UNTRACED, Tracing, TracingRefused, open_tracing

@@ -1,4 +1,4 @@
-"""The duties of the media service: a line each."""
+"""The schedule of the media service: its duties, a line each."""
 
 from __future__ import annotations
 
