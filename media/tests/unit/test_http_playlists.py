@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 import pytest
+import structlog
 from fakes.readers import reader_of, url_of
 from fakes.scripted_codecs import developed_bytes, film
 from fakes.service import FakeService, fake_service
@@ -227,3 +228,15 @@ async def test_a_film_is_delivered_in_parts(fake: FakeService, http: httpx.Async
 
     assert (answer.status_code, answer.content) == (206, developed_bytes(film(), full.recipe)[2:10])
     assert answer.headers["content-type"] == "video/mp4"
+
+
+async def test_who_comes_too_early_is_no_failure_of_ours(
+    fake: FakeService, http: httpx.AsyncClient
+) -> None:
+    media = await fake.upload(film(), **POST)
+
+    with structlog.testing.capture_logs() as logs:
+        await http.get(url_of(fake, media, "hls"))
+
+    [told] = [entry for entry in logs if entry.get("code") == "rendition_not_ready"]
+    assert (told["event"], told["log_level"]) == ("http.refused", "info")

@@ -8,7 +8,7 @@ import re
 import structlog
 from starlette.types import Message, Send
 
-from media_service.core.errors import Kind, MediaError
+from media_service.core.errors import Forbidden, RenditionNotReady
 from media_service.entrypoints.http_api.errors import INTERNAL, Problem, encode, problem_of
 from media_service.entrypoints.http_api.headers import (
     CLOSE,
@@ -27,7 +27,8 @@ REQUEST_ID = b"x-request-id"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _ALWAYS = block((*SAFETY, NO_STORE))
 _ALWAYS_READABLE = block((*SAFETY, *READABLE, NO_STORE))
-_LOGGED_QUIETLY = frozenset({Kind.FORBIDDEN})
+_REFUSED = (Forbidden, RenditionNotReady)
+"""What is logged as refused, and not as failed: nothing of ours is wrong."""
 
 log = structlog.get_logger()
 
@@ -124,10 +125,10 @@ class Exchange:
         }
         if problem is INTERNAL:
             log.error("http.bug", **about, exc_info=error)
+        elif isinstance(error, _REFUSED) and not self.status:
+            log.info("http.refused", **about)
         elif problem.status >= INTERNAL.status or self.status:
             log.warning("http.failed", **about, cause=repr(error.__cause__))
-        elif isinstance(error, MediaError) and error.kind in _LOGGED_QUIETLY:
-            log.info("http.refused", **about)
 
 
 def _new_id() -> bytes:
