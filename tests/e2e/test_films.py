@@ -27,7 +27,7 @@ POST: dict[str, Any] = {
 async def _watched(media: Stub, media_id: str) -> list[pb.MediaResponse]:
     """Everything that is told of the medium until it is done."""
     request = pb.WatchMediaRequest(media_id=media_id)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         return [told async for told in media.WatchMedia(request)]
 
 

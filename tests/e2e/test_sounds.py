@@ -32,7 +32,7 @@ def voice_message() -> bytes:
 
 
 async def _done(media: Stub, media_id: str) -> pb.MediaResponse:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         told = [each async for each in media.WatchMedia(pb.WatchMediaRequest(media_id=media_id))]
     return told[-1]
 

@@ -108,12 +108,14 @@ def film(
 
 
 @functools.cache
-def paused_film() -> bytes:
+def paused_film(*, in_order: bool = False) -> bytes:
     """10 seconds of which those from the first on are missing; frames are stored out of order."""
     source = ("-f", "lavfi", "-i", pattern((320, 180), seconds=10))
     pause = ("-vf", "select=lt(t\\,1)+gt(t\\,9)", "-fps_mode", "vfr")
-    order = ("-c:v", "libx264", "-x264-params", "b-adapt=0:scenecut=0", "-pix_fmt", "yuv420p")
-    return made([*source, *pause, *order], container="mp4")
+    order = ("-bf", "0") if in_order else ("-x264-params", "b-adapt=0:scenecut=0")
+    return made(
+        [*source, *pause, "-c:v", "libx264", *order, "-pix_fmt", "yuv420p"], container="mp4"
+    )
 
 
 def made(arguments: Sequence[str], *, container: str, rotation: int = 0) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 from fakes.films import phone_film
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-MADE_MS = 60_000
+MADE_MS = 100_000
 
 
 class Composer:

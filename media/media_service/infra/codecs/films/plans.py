@@ -4,8 +4,9 @@ What the options are for, where it doesn't show:
 - `filter_units` lets through slices and parameter sets: encoders and cameras put their names and
   settings in the rest of an H.264 stream.
 - `setts` lets no frame last beyond the film's end: where frames are shown in another order, a pause
-  among them looks like the length of a late one, and the file's header would count it twice. The
-  last frame of a moving picture lasts until its end, which demuxers forget; only the frame that is
+  among them looks like the length of a late one, and the file's header would count it twice. In a
+  stream it would move what follows, so there each lasts until the next one is decoded. The last
+  frame of a moving picture lasts until its end, which demuxers forget; only the frame that is
   decoded last can, so all are in order there (`-bf 0`).
 - `-enc_time_base demux` keeps each frame's own time where frames don't come evenly.
 - A fixed number of threads gives the same bytes on every machine.
@@ -147,13 +148,15 @@ NO_METADATA: Final = (
 )
 
 
-def clean_h264(film: Film) -> list[str]:
+def clean_h264(film: Film, *, is_stream: bool = False) -> list[str]:
     """What is done to encoded pictures on their way into a container."""
     if film.frames:
         lasting = f"max(DURATION\\,{film.end:.3f}/TB-PTS)"
     else:
         left = f"max({1 / film.frame_rate:.6f}\\,{film.seconds:.6f}-PTS*TB)/TB"
         lasting = f"min(DURATION\\,{left})"
+    if is_stream:
+        lasting = f"if(eq(NEXT_DTS\\,NOPTS)\\,{lasting}\\,NEXT_DTS-DTS)"
     return ["-bsf:v", f"filter_units=pass_types=1-5|7-8,setts=pts=PTS:dts=DTS:duration={lasting}"]
 
 

@@ -29,8 +29,10 @@ _KEY_FRAMES: Final = (
     ),
     *("-sc_threshold:v", "0", "-g:v", "9999"),
 )
+# Without `skip_sidx` ffmpeg moves the first picture after a long pause to where the pause begins.
 _HLS: Final = (
     *("-f", "hls", "-hls_segment_type", "fmp4", "-hls_time", str(SEGMENT_SECONDS)),
+    *("-hls_segment_options", "movflags=+skip_sidx"),
     *("-hls_flags", "single_file+independent_segments", "-hls_list_size", "0"),
     *("-hls_playlist_type", "vod"),
 )
@@ -85,6 +87,6 @@ def _rung_output(film: Film, rung: int, *, frame_rate: int) -> list[str]:
     return [
         *("-map", f"[v{rung}]", *h264(film, rung_size(film, rung), frame_rate=frame_rate)),
         *(*_KEY_FRAMES, "-fps_mode:v", "vfr", *sound_arguments(film)),
-        *(*NO_METADATA, *clean_h264(film)),
+        *(*NO_METADATA, *clean_h264(film, is_stream=True)),
         *(*_HLS, "-hls_segment_filename", segments, playlist),
     ]
