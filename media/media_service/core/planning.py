@@ -220,5 +220,5 @@ def _wave() -> Rendition:
 
 
 def _rungs(wanted: tuple[int, ...], short_side: int) -> tuple[int, ...]:
-    """Those that are not larger than the original; the original's own size if all are."""
-    return tuple(rung for rung in wanted if rung <= short_side) or (short_side // 2 * 2,)
+    """Those that are not larger than the original; its own size, made even, if all are."""
+    return tuple(rung for rung in wanted if rung <= short_side) or (max(2, short_side // 2 * 2),)

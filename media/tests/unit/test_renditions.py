@@ -301,6 +301,17 @@ def test_each_part_of_a_stream_leads_to_the_others(part: StreamPart, short_side:
         assert key_beside(this.key, stream_name(other, other_side)) == beside.key
 
 
+@pytest.mark.parametrize("size", [(1, 1), (16, 1), (3, 1001), (640, 359)])
+def test_a_stream_of_the_smallest_film_has_parts_too(size: tuple[int, int]) -> None:
+    told = an_inspection(width=size[0], height=size[1], duration_ms=1000, has_video=True)
+
+    planned = plan_renditions(FACE, format=Format.MP4, options=None, inspection=told)
+
+    keys = {r.name: r.recipe.key for r in planned if r.name.startswith("hls")}
+    assert len(keys) == 3
+    assert {name: key_beside(keys["hls"], name) for name in keys} == keys
+
+
 def test_parts_of_a_stream_of_the_past_lead_to_each_other() -> None:
     assert key_beside("hls-master-of-90-25fps-0", "hls-90") == "hls-playlist-90p-of-90-25fps-0"
 
