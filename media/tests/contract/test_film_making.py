@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from contract.cutting_room import (
@@ -25,6 +26,7 @@ from fakes.films import (
     BLUE,
     CANARIES,
     RED,
+    cut_film,
     film,
     film_of_several_streams,
     made,
@@ -111,6 +113,28 @@ async def test_what_plays_everywhere_is_only_put_in_another_container(room: Cutt
     assert made.size == (320, 180)  # not 160x90: its pictures are as they were
     assert is_near(made.corner(), RED)
     assert order_of_boxes(made.content)[:2] == [b"ftyp", b"moov"]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+async def test_what_was_cut_away_is_in_nothing_that_is_made(room: CuttingRoom, codec: str) -> None:
+    full, *stream = await room.make(cut_film(codec=codec), FULL, *stream_of(180), format=Format.MOV)
+
+    for content in (full, stream[2]):
+        seconds, loudest = stored(content)
+        assert seconds == pytest.approx([1.4, 1.4], abs=0.1)
+        assert loudest < 0.01
+
+
+def stored(content: bytes) -> tuple[list[float], float]:
+    """The seconds of pictures and of sound that it holds, shown or not; its loudest sample."""
+    whole = {"ignore_editlist": "1"}
+    with av.open(io.BytesIO(content), "r", options=whole) as container:
+        pictures = list(container.decode(video=0))
+    with av.open(io.BytesIO(content), "r", options=whole) as container:
+        sounds = list(container.decode(audio=0))
+    heard = sum(frame.samples / frame.sample_rate for frame in sounds)
+    loudest = max(float(np.abs(frame.to_ndarray()).max()) for frame in sounds)
+    return [len(pictures) / 25, heard], loudest
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])

@@ -258,6 +258,17 @@ async def test_what_plays_already_is_not_encoded_again(listener: Listener, kind:
     assert made.index(b"moov") < made.index(b"mdat")
 
 
+async def test_what_was_cut_away_is_in_nothing_that_is_made(listener: Listener) -> None:
+    content = sounds.cut_sound()
+
+    (made,) = await listener.develop(content, Format.M4A, AAC)
+
+    assert (await listener.inspect(content, Format.M4A)).duration_ms == pytest.approx(1000, abs=50)
+    with av.open(io.BytesIO(made), "r", options={"ignore_editlist": "1"}) as container:
+        stored = sum(frame.samples for frame in container.decode(audio=0))
+    assert stored / 44_100 == pytest.approx(1.0, abs=0.1)
+
+
 @pytest.mark.parametrize("kind", ["mp3", "m4a", "opus", "vorbis", "weba", "flac", "wav"])
 async def test_nothing_it_says_of_itself_remains(listener: Listener, kind: str) -> None:
     content, format = sounds.sound(kind, tags=True), sounds.format_of(kind)

@@ -118,6 +118,22 @@ def paused_film(*, in_order: bool = False) -> bytes:
     )
 
 
+@functools.cache
+def cut_film(*, codec: str = "h264") -> bytes:
+    """A second and a half of two, as phones cut: all of it is there, and an edit list hides half.
+
+    The sound is a tone only where it is hidden.
+    """
+    tone = "sine=frequency=440:duration=2,volume='if(lt(t,0.5),1,0)':eval=frame"
+    source = ["-f", "lavfi", "-i", pattern((320, 180), seconds=2), "-f", "lavfi", "-i", tone]
+    codecs = ["-c:v", *_VIDEO[codec], "-g", "50", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    with tempfile.TemporaryDirectory() as folder:
+        whole, cut = Path(folder, "whole"), Path(folder, "cut")
+        whole.write_bytes(made([*source, *codecs], container="mov"))
+        run_ffmpeg("-ss", "0.6", "-i", str(whole), "-c", "copy", "-f", "mov", str(cut))
+        return cut.read_bytes()
+
+
 def made(arguments: Sequence[str], *, container: str, rotation: int = 0) -> bytes:
     """What ffmpeg makes of these arguments, with a display matrix if there is a rotation."""
     with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
+from fakes.boxes import overwritten
 from fakes.films import run_ffmpeg
 from media_service.core.formats import Format
 
@@ -84,6 +85,13 @@ def _encoded(source: str, kind: str, channels: int, *, tags: bool) -> bytes:
             str(made),
         )
         return made.read_bytes()
+
+
+def cut_sound() -> bytes:
+    """An M4A of which an edit list hides the first second."""
+    content = sound("m4a")
+    start = struct.pack(">I", 44_100)
+    return overwritten(content, b"moov", b"trak", b"edts", b"elst", at=12, with_=start)
 
 
 def beyond_full_scale() -> bytes:

@@ -57,6 +57,7 @@ def test_what_plays_everywhere_is_remuxed() -> None:
         {"pixel_format": "yuvj420p"},
         {"is_plain": False},
         {"is_interlaced": True},
+        {"is_cut": True},
         {"transfer": 16},
         {"transfer": 18},
         {"primaries": 9},
@@ -78,6 +79,7 @@ def test_what_some_cannot_play_is_not(changes: dict[str, Any]) -> None:
         ({"channels": 6}, False),
         ({"sample_rate": 96_000}, False),
         ({"audio_bit_rate": 320_000}, False),
+        ({"is_cut": True}, False),
     ],
 )
 def test_sound_is_encoded_only_if_it_must_be(changes: dict[str, Any], is_copied: bool) -> None:

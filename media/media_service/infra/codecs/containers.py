@@ -61,6 +61,9 @@ MAX_CHANNELS: Final = 16
 _PROBED_BYTES: Final = 5_000_000
 _PROBED_MICROSECONDS: Final = 5_000_000
 _BUFFER_BYTES: Final = 256 * 1024
+_BEFORE_ALL: Final = -(1 << 40)
+_EARLY_SECONDS: Final = {"video": 0.05, "audio": 0.3}
+"""So much before its beginning is no cut: encoders of AAC put up to 2112 samples there."""
 _ATTACHED: Final = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 _OPTIONS: Final = {
     "format_whitelist": ",".join([*FORMATS.values(), "mp3", "wav", "flac", "ogg", "aac"]),
@@ -174,6 +177,19 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     """The sound to play: the default stream, else that of most channels; None if none decodes."""
     decoded = [s for s in container.streams.audio if _is_sound(s)]
     return max(decoded, key=lambda s: (_is_default(s), s.codec_context.channels), default=None)
+
+
+def is_cut(container: InputContainer, stream: VideoStream | AudioStream) -> bool:
+    """Whether an edit list hides what is stored of the stream before its beginning.
+
+    Phones cut films so, without encoding them again. Where the container is read next is undefined.
+    """
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(_BEFORE_ALL, stream=stream)
+        packet = next(container.demux(stream))
+        if packet.pts is not None and packet.time_base:
+            return bool(packet.pts * packet.time_base < -_EARLY_SECONDS[stream.type])
+    return False
 
 
 def nothing_to_play(container: InputContainer) -> MediaError:

@@ -16,6 +16,7 @@ from media_service.infra.codecs.containers import (
     DEMUXERS,
     audio_stream,
     demuxing,
+    is_cut,
     open_container,
     video_stream,
 )
@@ -41,6 +42,7 @@ def film_facts(source: int, *, format: Format) -> dict[str, Any]:
         with demuxing():
             sound_facts = _sound_facts(sound) if sound else {}
             facts = {**_picture_facts(container, pictures, length_ms), **sound_facts}
+            facts["is_cut"] = any(is_cut(container, stream) for stream in streams)
         film = Film(
             demuxer=DEMUXERS[format],
             seconds=length_ms / 1000,

@@ -84,6 +84,7 @@ def plays_everywhere(film: Film, recipe: FilmRecipe) -> bool:
         and film.pixel_format == "yuv420p"
         and film.is_plain
         and not film.is_interlaced
+        and not film.is_cut
         and not is_hdr(film)
         and max(film.width, film.height) <= _PLAIN_LONG_SIDE
         and film.frame_rate <= recipe.frame_rate + _RATE_TOLERANCE
@@ -233,6 +234,7 @@ def sound_arguments(film: Film) -> list[str]:
 def _is_plain_aac(film: Film) -> bool:
     return (
         film.audio_codec == "aac"
+        and not film.is_cut
         and film.audio_profile == "LC"
         and 1 <= film.channels <= 2
         and 0 < film.sample_rate <= _SAMPLE_RATE

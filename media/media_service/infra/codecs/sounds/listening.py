@@ -22,6 +22,7 @@ from media_service.infra.codecs.containers import (
     DEMUXERS,
     audio_stream,
     demuxing,
+    is_cut,
     open_container,
 )
 from media_service.infra.codecs.sounds.tags import bytes_of_tags
@@ -82,7 +83,7 @@ def listen(source: int, *, format: Format) -> Heard:
             peaks.add(_amplitudes(frame))
             if samples[frame.sample_rate] > MAX_SECONDS * frame.sample_rate:
                 raise TooComplex
-        facts = _facts(stream, format, skipped)
+        facts = _facts(stream, format, skipped) | {"is_cut": is_cut(container, stream)}
     seconds = sum((Fraction(count, rate) for rate, count in samples.items()), Fraction(0))
     if not seconds:
         raise BrokenFile

@@ -46,7 +46,10 @@ _BYTES_A_SECOND: Final = 64_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """A sound that a cell has listened to; `skipped_bytes` are tags before it."""
+    """A sound that a cell has listened to; `skipped_bytes` are tags before it.
+
+    `is_cut`: there is more in the file than is to be heard of it.
+    """
 
     demuxer: str
     stream: int
@@ -57,6 +60,7 @@ class Sound:
     sample_rate: int
     seconds: float
     skipped_bytes: int = 0
+    is_cut: bool = False
 
     @classmethod
     def told(cls, answer: Mapping[str, Any]) -> Self:
@@ -88,6 +92,7 @@ def plays_everywhere(sound: Sound, recipe: SoundRecipe) -> bool:
     return (
         recipe.encoding is SoundEncoding.AAC
         and not recipe.normalized
+        and not sound.is_cut
         and (sound.codec, sound.profile) == ("aac", "LC")
         and sound.channels <= 2
         and sound.sample_rate in _AAC_RATES
