@@ -93,6 +93,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], Format, type[MediaError]]] = {
     ),
     "rate 0": (lambda: sounds.wav_that_says(rate=0), Format.WAV, BrokenFile),
     "rate 4e9": (lambda: sounds.wav_that_says(rate=4_000_000_000), Format.WAV, BrokenFile),
+    "rate 1000": (lambda: sounds.wav_that_says(rate=1000), Format.WAV, UnsupportedCodec),
     "255 channels": (lambda: sounds.wav_that_says(channels=255), Format.WAV, UnsupportedCodec),
     "no channels": (lambda: sounds.wav_that_says(channels=0), Format.WAV, UnsupportedCodec),
     "a playlist": (lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", Format.MP3, BrokenFile),

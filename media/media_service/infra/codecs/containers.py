@@ -55,6 +55,8 @@ AUDIO_CODECS: Final = frozenset(
 FORMATS: Final = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}
 """What libavformat calls what a demuxer reads, where that is more than the demuxer's name."""
 MAX_STREAMS: Final = 16
+MIN_SAMPLE_RATE: Final = 4000
+"""Half of what a telephone has: the loudness of less can't be measured."""
 MAX_SAMPLE_RATE: Final = 384_000
 MAX_CHANNELS: Final = 16
 
@@ -228,4 +230,5 @@ def _is_sound(stream: AudioStream) -> bool:
     if _decoder(stream) not in AUDIO_CODECS:
         return False
     context = stream.codec_context
-    return 0 < context.sample_rate <= MAX_SAMPLE_RATE and 0 < context.channels <= MAX_CHANNELS
+    is_heard = MIN_SAMPLE_RATE <= context.sample_rate <= MAX_SAMPLE_RATE
+    return is_heard and 0 < context.channels <= MAX_CHANNELS
