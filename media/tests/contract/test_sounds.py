@@ -258,6 +258,21 @@ async def test_what_plays_already_is_not_encoded_again(listener: Listener, kind:
     assert made.index(b"moov") < made.index(b"mdat")
 
 
+@pytest.mark.parametrize(("kind", "rate"), [("mp3", 22_050), ("mp3", 44_100), ("adts", 44_100)])
+async def test_a_sound_that_changes_on_the_way_plays_to_its_end(
+    listener: Listener, kind: str, rate: int
+) -> None:
+    content = sounds.sound(kind) + sounds.sound(kind, rate=rate, channels=2)
+    format = sounds.format_of(kind)
+
+    made = await listener.develop(content, format, AAC, OPUS, LOUD_AAC)
+
+    told = await listener.waveform(content, format)
+    assert told["duration_ms"] == pytest.approx(4000, rel=0.05)
+    for one in made:
+        assert heard(one)[1] == pytest.approx(told["duration_ms"] / 1000, abs=0.1)
+
+
 async def test_what_was_cut_away_is_in_nothing_that_is_made(listener: Listener) -> None:
     content = sounds.cut_sound()
 

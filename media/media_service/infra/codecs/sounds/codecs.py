@@ -107,7 +107,7 @@ class SoundCodecs:
         assert isinstance(recipe, SoundRecipe)
         async with private_folder(path) as folder:
             loudness = None
-            if recipe.normalized:
+            if recipe.normalized and sound.is_uniform:
                 loudness = await self._measure(sound, source, folder)
             arguments = sound_arguments(sound, recipe, output=_MADE, loudness=loudness)
             with timed("sound"):

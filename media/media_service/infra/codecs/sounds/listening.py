@@ -35,6 +35,8 @@ _SCALES: Final = {"s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 _U8_MIDDLE: Final = 128.0
 
 Size = tuple[int, int]
+_Layout = tuple[int, int]
+"""Samples a second, and how many channels."""
 Write = Callable[[bytes], None]
 SoundTarget = tuple[WaveformRecipe | PictureRecipe, Write]
 
@@ -77,18 +79,20 @@ def listen(source: int, *, format: Format) -> Heard:
         stream = audio_stream(container)
         if stream is None:
             raise UnsupportedCodec
-        peaks, samples = Peaks(), collections.Counter[int]()
+        peaks, samples = Peaks(), collections.Counter[_Layout]()
         for frame in _frames(container, stream):
-            samples[frame.sample_rate] += frame.samples
+            layout = frame.sample_rate, len(frame.layout.channels)
+            samples[layout] += frame.samples
             peaks.add(_amplitudes(frame))
-            if samples[frame.sample_rate] > MAX_SECONDS * frame.sample_rate:
+            if samples[layout] > MAX_SECONDS * frame.sample_rate:
                 raise TooComplex
         facts = _facts(stream, format, skipped) | {"is_cut": is_cut(container, stream)}
-    seconds = sum((Fraction(count, rate) for rate, count in samples.items()), Fraction(0))
+    seconds = sum((Fraction(count, rate) for (rate, _), count in samples.items()), Fraction(0))
     if not seconds:
         raise BrokenFile
     duration_ms = max(1, math.floor(seconds * 1000 + Fraction(1, 2)))
-    return Heard(duration_ms, peaks, {**facts, "seconds": float(seconds)})
+    facts |= {"seconds": float(seconds), "is_uniform": len(samples) == 1}
+    return Heard(duration_ms, peaks, {**facts, "channels": max(count for _, count in samples)})
 
 
 def develop(

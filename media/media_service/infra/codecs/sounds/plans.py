@@ -2,7 +2,8 @@
 
 What the options are for, where it doesn't show:
 - `asetpts` lays samples one after the other: what was made lasts as long as its wave is drawn,
-  where a recorder paused or a part was damaged, too.
+  where a recorder paused or a part was damaged, too. Where the rate or the channels change, ffmpeg
+  begins its filters anew: it would count from 0 again, and nothing measures all of the sound.
 - `loudnorm` stays linear (one gain for all) while the peaks leave room; `LRA=50` keeps it from
   leaving that for a wide range. Where they don't, it limits.
 """
@@ -48,7 +49,8 @@ _BYTES_A_SECOND: Final = 64_000
 class Sound:
     """A sound that a cell has listened to; `skipped_bytes` are tags before it.
 
-    `is_cut`: there is more in the file than is to be heard of it.
+    `is_cut`: there is more in the file than is to be heard of it. `is_uniform`: neither its rate
+    nor its channels change on the way.
     """
 
     demuxer: str
@@ -61,6 +63,7 @@ class Sound:
     seconds: float
     skipped_bytes: int = 0
     is_cut: bool = False
+    is_uniform: bool = True
 
     @classmethod
     def told(cls, answer: Mapping[str, Any]) -> Self:
@@ -92,6 +95,7 @@ def plays_everywhere(sound: Sound, recipe: SoundRecipe) -> bool:
     return (
         recipe.encoding is SoundEncoding.AAC
         and not recipe.normalized
+        and sound.is_uniform
         and not sound.is_cut
         and (sound.codec, sound.profile) == ("aac", "LC")
         and sound.channels <= 2
@@ -178,7 +182,7 @@ def _encoding(sound: Sound, recipe: SoundRecipe, loudness: Loudness | None) -> l
     kilobits = recipe.kilobits if channels > 1 else recipe.kilobits // 2
     is_opus = recipe.encoding is SoundEncoding.OPUS
     rate = _OPUS_RATE if is_opus else _aac_rate(sound.sample_rate)
-    steps = [_layout(sound), "asetpts=N/SR/TB"]
+    steps = [_layout(sound), *(["asetpts=N/SR/TB"] if sound.is_uniform else [])]
     if recipe.normalized and loudness and loudness.integrated > SILENCE_LUFS:
         steps.append(_normalizing(loudness))
     steps.append(f"aresample={rate}")
