@@ -30,6 +30,7 @@ from media_service.core.recipes import (
     WaveformRecipe,
 )
 from media_service.core.renditions import Inspection
+from media_service.core.sniffing import settled
 from media_service.infra.codecs.cells.pool import Cells
 from media_service.infra.codecs.films.codecs import AV_CELL, AV_TIME_LIMITS
 from media_service.infra.codecs.programs.ffmpeg import Ffmpeg
@@ -271,6 +272,17 @@ async def test_a_sound_that_changes_on_the_way_plays_to_its_end(
     assert told["duration_ms"] == pytest.approx(4000, rel=0.05)
     for one in made:
         assert heard(one)[1] == pytest.approx(told["duration_ms"] / 1000, abs=0.1)
+
+
+async def test_aac_behind_the_tags_of_an_mp3_is_aac(listener: Listener) -> None:
+    content = sounds.with_id3(sounds.sound("adts"), sounds.many_texts(10_000))
+
+    inspection = await listener.inspect(content, Format.MP3)
+
+    assert settled(Format.MP3, inspection) is Format.AAC
+    assert inspection.duration_ms == pytest.approx(2000, abs=100)
+    (made,) = await listener.develop(content, Format.AAC, AAC)
+    assert heard(made)[1] == pytest.approx(2.0, abs=0.1)
 
 
 async def test_what_was_cut_away_is_in_nothing_that_is_made(listener: Listener) -> None:

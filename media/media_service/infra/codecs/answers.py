@@ -47,6 +47,7 @@ _ERRORS: Final[Mapping[str, type[MediaError]]] = {
         UnsupportedType,
     )
 }
+_SOUNDS: Final = frozenset(f.value for f in Format if f.media_type is MediaType.AUDIO)
 _BLURHASH = re.compile(r"[0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{28}")
 
 _log = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ def picture_inspection(answer: Mapping[str, Any]) -> Inspection:
 
 def sound_inspection(answer: Mapping[str, Any]) -> Inspection:
     """Of what can only be heard. Raises BrokenFile for an answer that can't be."""
-    if answer.get("has_audio") is not True:
+    content_type = answer.get("content_type")
+    if answer.get("has_audio") is not True or content_type not in _SOUNDS:
         raise BrokenFile
     return Inspection(
         width=0,
@@ -126,6 +128,7 @@ def sound_inspection(answer: Mapping[str, Any]) -> Inspection:
         blurhash="",
         duration_ms=checked(answer.get("duration_ms"), most=MAX_DURATION_MS),
         has_audio=True,
+        content_type=str(content_type),
     )
 
 

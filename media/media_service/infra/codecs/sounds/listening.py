@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,7 @@ from media_service.core.errors import BrokenFile, TooComplex, UnsupportedCodec
 from media_service.core.formats import Format
 from media_service.core.recipes import PictureRecipe, WaveformRecipe
 from media_service.core.renditions import Inspection
+from media_service.core.sniffing import SNIFF_BYTES, sniff
 from media_service.infra.codecs.containers import (
     DEMUXERS,
     audio_stream,
@@ -46,6 +48,7 @@ class Heard(NamedTuple):
 
     duration_ms: int
     peaks: Peaks
+    format: Format
     facts: dict[str, Any]
     """The fields of a `sound_plans.Sound`."""
 
@@ -65,6 +68,7 @@ def inspection_of(heard: Heard) -> Inspection:
         blurhash="",
         duration_ms=heard.duration_ms,
         has_audio=True,
+        content_type=heard.format.value,
     )
 
 
@@ -75,6 +79,7 @@ def listen(source: int, *, format: Format) -> Heard:
     players have it; a file of which less than half decodes is broken.
     """
     skipped = bytes_of_tags(source, format)
+    format = _behind_tags(source, format, skipped)
     with open_container(source, format, skipped_bytes=skipped) as container:
         stream = audio_stream(container)
         if stream is None:
@@ -92,7 +97,15 @@ def listen(source: int, *, format: Format) -> Heard:
         raise BrokenFile
     duration_ms = max(1, math.floor(seconds * 1000 + Fraction(1, 2)))
     facts |= {"seconds": float(seconds), "is_uniform": len(samples) == 1}
-    return Heard(duration_ms, peaks, {**facts, "channels": max(count for _, count in samples)})
+    facts["channels"] = max(count for _, count in samples)
+    return Heard(duration_ms, peaks, format, facts)
+
+
+def _behind_tags(source: int, format: Format, skipped_bytes: int) -> Format:
+    """AAC, too, may begin with the tags by which MP3 is known."""
+    if format is Format.MP3 and sniff(os.pread(source, SNIFF_BYTES, skipped_bytes)) is Format.AAC:
+        return Format.AAC
+    return format
 
 
 def develop(
