@@ -66,7 +66,7 @@ class UserError(Exception):
 
         What the media service refused keeps the code that it was given there.
         """
-        return self._code or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        return self._code or re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 class Invalid(UserError):
