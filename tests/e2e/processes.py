@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,13 +23,20 @@ from media_proto import media_service_pb2_grpc as pb_grpc
 
 START_SECONDS = 60
 MESSAGE_BYTES = 101 * 1024 * 1024
+_PORTS = iter(random.sample(range(8_500, 12_000), 3_500))
+"""None that the system or SeaweedFS takes: what is killed and started again finds its own free."""
 
 
 def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on right now, another at each call."""
+    return next(port for port in _PORTS if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 class Served:
