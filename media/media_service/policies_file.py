@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -68,7 +69,8 @@ class _PurposeOverride(BaseModel):
         thumbnails = policy.thumbnails
         if self.thumbnails is not None:
             thumbnails = tuple(ThumbnailSpec(**t.model_dump()) for t in self.thumbnails)
-        return DevelopingPolicy(
+        return dataclasses.replace(
+            policy,
             full_width=self.full_width or policy.full_width,
             full_height=self.full_height or policy.full_height,
             full_quality=self.full_quality or policy.full_quality,
