@@ -102,13 +102,26 @@ async def test_a_playlist_lasts_as_long_as_a_film_with_a_pause(room: CuttingRoom
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-async def test_what_is_shown_during_a_pause_is_what_came_before(
-    room: CuttingRoom, in_order: bool
-) -> None:
+async def test_a_picture_stays_as_long_as_a_film_pauses(room: CuttingRoom, in_order: bool) -> None:
     source = paused_film(in_order=in_order)
 
     _, _, segments = await room.make(source, *stream_of(180))
 
+    assert_shown_at_the_same_times(segments, source)
+    with av.open(io.BytesIO(segments), "r") as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert [packet.dts for packet in packets] == [packet.pts for packet in packets]
+
+
+async def test_pictures_that_come_unevenly_are_shown_at_their_times(room: CuttingRoom) -> None:
+    source = film(is_of_variable_rate=True, seconds=9.0)
+
+    _, _, segments = await room.make(source, *stream_of(180))
+
+    assert_shown_at_the_same_times(segments, source)
+
+
+def assert_shown_at_the_same_times(segments: bytes, source: bytes) -> None:
     expected, times = shown(source).times, shown(segments).times
     assert [time - times[0] for time in times] == pytest.approx(
         [time - expected[0] for time in expected], abs=0.001

@@ -12,6 +12,7 @@ from media_service.infra.codecs.films.plans import (
     allowance,
     ceiling_kilobits,
     film_arguments,
+    h264,
     picture_chain,
     plays_everywhere,
     preview_chain,
@@ -94,6 +95,11 @@ def test_mono_stays_mono() -> None:
     arguments = sound_arguments(but(channels=1, audio_codec="opus"))
 
     assert arguments[arguments.index("-ac") + 1] == "1"
+
+
+def test_frames_are_in_order_only_around_pauses() -> None:
+    assert "-bf:v" not in h264(PLAIN, (1280, 720), frame_rate=60)
+    assert "-bf:v" in h264(but(is_paused=True), (1280, 720), frame_rate=60)
 
 
 def test_frames_are_thinned_out_only_above_the_most() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
+import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -25,6 +28,8 @@ from media_service.infra.codecs.films.description import Film
 from media_service.infra.codecs.films.posters import find_poster
 
 _AVCC: Final = 1
+_PAUSE_SECONDS: Final = 0.5
+_MOST_PACKETS: Final = 2_000_000
 _USUAL_RATE: Final = 30.0
 _MOST_RATE: Final = 1000.0
 _TURNED: Final = {1, 3, 6, 8}
@@ -43,6 +48,7 @@ def film_facts(source: int, *, format: Format) -> dict[str, Any]:
             sound_facts = _sound_facts(sound) if sound else {}
             facts = {**_picture_facts(container, pictures, length_ms), **sound_facts}
             facts["is_cut"] = any(is_cut(container, stream) for stream in streams)
+            facts["is_paused"] = _is_paused(container, pictures)
         film = Film(
             demuxer=DEMUXERS[format],
             seconds=length_ms / 1000,
@@ -86,6 +92,19 @@ def _sound_facts(stream: AudioStream) -> Mapping[str, Any]:
         "channels": context.channels,
         "sample_rate": context.sample_rate,
     }
+
+
+def _is_paused(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether some picture stays for long. Reads all of the file."""
+    times: list[int] = []
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(0)
+        packets = itertools.islice(container.demux(stream), _MOST_PACKETS)
+        times.extend(packet.pts for packet in packets if packet.pts is not None)
+    longest = max(
+        (after - before for before, after in itertools.pairwise(sorted(times))), default=0
+    )
+    return bool(longest * (stream.time_base or 0) > _PAUSE_SECONDS)
 
 
 def _rate(stream: VideoStream) -> float:

@@ -39,7 +39,8 @@ class Film:
     say. `is_plain`: pixels are square, no picture is mirrored. `is_interlaced`: every other line
     is of a later moment. `audio_stream` is -1 without sound. `frames` are counted in moving
     pictures only, whose `seconds` are the most they can take, and `end` when their last one ends.
-    `is_cut`: there is more in the file than is to be seen or heard of it.
+    `is_cut`: there is more in the file than is to be seen or heard of it. `is_paused`: a picture
+    stays for over half a second, as in recordings of screens.
     """
 
     demuxer: str
@@ -55,6 +56,7 @@ class Film:
     is_plain: bool = True
     is_interlaced: bool = False
     is_cut: bool = False
+    is_paused: bool = False
     frame_rate: float = 30.0
     frames: int = 0
     end: float = 0.0

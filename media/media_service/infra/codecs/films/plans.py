@@ -7,7 +7,9 @@ What the options are for, where it doesn't show:
   among them looks like the length of a late one, and the file's header would count it twice. In a
   stream it would move what follows, so there each lasts until the next one is decoded. The last
   frame of a moving picture lasts until its end, which demuxers forget; only the frame that is
-  decoded last can, so all are in order there (`-bf 0`).
+  decoded last can.
+- `-bf 0` has all frames in order: of moving pictures for the sake of the last, and of films with
+  pauses, as a frame can stay (and be sought) for long only if the next one decoded is shown next.
 - `-enc_time_base demux` keeps each frame's own time where frames don't come evenly.
 - A fixed number of threads gives the same bytes on every machine.
 - The level is told: x264 would guess it from the frame rate, which some containers overstate.
@@ -201,7 +203,7 @@ def h264(film: Film, size: Size, *, frame_rate: int) -> list[str]:
         *("-level:v", _level(film, size, frame_rate=frame_rate)),
         *("-maxrate:v", f"{kilobits}k", "-bufsize:v", f"{2 * kilobits}k"),
         *("-threads:v", _THREADS, "-enc_time_base:v", "demux"),
-        *(("-bf:v", "0") if film.frames else ()),
+        *(("-bf:v", "0") if film.frames or film.is_paused else ()),
     ]
 
 
