@@ -28,8 +28,19 @@ _PORTS = iter(random.sample(range(8_500, 12_000), 3_500))
 
 
 def free_port() -> int:
-    """A port nobody listens on right now, another at each call."""
-    return next(port for port in _PORTS if _is_free(port))
+    """A port nobody listens on; until we end, no other process of tests is given it."""
+    return next(port for port in _PORTS if _is_claimed(port) and _is_free(port))
+
+
+def _is_claimed(port: int) -> bool:
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0mediad-tests-{port}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()  # open for as long as we are here
+    return True
 
 
 def _is_free(port: int) -> bool:
