@@ -35,6 +35,8 @@ _DEVELOP, _TRANSCODE = "develop", "transcode"
 _HEARTBEAT_SECONDS = 2
 _POLL_SECONDS = 2
 """Only new jobs wake a worker; those to be tried again are found by asking."""
+_ABORT_SECONDS = 1
+"""How often it is asked which running jobs to break off; mostly it was heard before."""
 _RESTART_SECONDS = 1
 _DRAIN_SECONDS = 8
 
@@ -212,6 +214,7 @@ async def _run_worker(app: procrastinate.App, queue: Queue, concurrency: int) ->
         install_signal_handlers=False,
         delete_jobs="successful",
         fetch_job_polling_interval=_POLL_SECONDS,
+        abort_job_polling_interval=_ABORT_SECONDS,
         shutdown_graceful_timeout=_DRAIN_SECONDS,
         update_heartbeat_interval=_HEARTBEAT_SECONDS,
         stalled_worker_timeout=STALLED_SECONDS,
