@@ -243,7 +243,7 @@ async def test_developments_leave_a_cell_to_inspections(source: Path) -> None:
         ]
         await asyncio.sleep(0.05)
 
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await ask(cells, "answer", source=source)
 
         for development in developments:

@@ -203,7 +203,7 @@ async def test_who_watches_is_sent_elsewhere_as_soon_as_the_service_is_to_stop(
 
     bench.draining.set()
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         status, details = await refusal(call)
     assert status is grpc.StatusCode.UNAVAILABLE
     assert "service_stopping" in details
