@@ -18,7 +18,8 @@ from media_service.infra.codecs.containers import demuxing
 from media_service.infra.codecs.headers.limits import MAX_DURATION_MS
 
 _BEYOND_THE_END: Final = 10**15
-_MOST_PACKETS: Final = 2_000_000
+MOST_PACKETS: Final = 2_000_000
+"""Of one file; nobody reads more of them."""
 
 
 def duration_ms(container: InputContainer, streams: Sequence[Stream]) -> int:
@@ -57,7 +58,7 @@ def _last_end(container: InputContainer, streams: Sequence[Stream]) -> Fraction 
     lasting: dict[int, int] = {}
     with contextlib.suppress(av.error.FFmpegError):
         for count, packet in enumerate(container.demux(*streams)):
-            if count > _MOST_PACKETS:
+            if count > MOST_PACKETS:
                 raise TooComplex
             start = _start_of(packet)
             if start is not None:

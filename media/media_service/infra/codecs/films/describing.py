@@ -23,13 +23,12 @@ from media_service.infra.codecs.containers import (
     open_container,
     video_stream,
 )
-from media_service.infra.codecs.durations import duration_ms
+from media_service.infra.codecs.durations import MOST_PACKETS, duration_ms
 from media_service.infra.codecs.films.description import Film
 from media_service.infra.codecs.films.posters import find_poster
 
 _AVCC: Final = 1
 _PAUSE_SECONDS: Final = 0.5
-_MOST_PACKETS: Final = 2_000_000
 _USUAL_RATE: Final = 30.0
 _MOST_RATE: Final = 1000.0
 _TURNED: Final = {1, 3, 6, 8}
@@ -99,7 +98,7 @@ def _is_paused(container: InputContainer, stream: VideoStream) -> bool:
     times: list[int] = []
     with contextlib.suppress(av.error.FFmpegError):
         container.seek(0)
-        packets = itertools.islice(container.demux(stream), _MOST_PACKETS)
+        packets = itertools.islice(container.demux(stream), MOST_PACKETS)
         times.extend(packet.pts for packet in packets if packet.pts is not None)
     longest = max(
         (after - before for before, after in itertools.pairwise(sorted(times))), default=0

@@ -29,7 +29,7 @@ _KEY_FRAMES: Final = (
     ),
     *("-sc_threshold:v", "0", "-g:v", "9999"),
 )
-# Without `skip_sidx` ffmpeg moves the first picture after a long pause to where the pause begins.
+# Without `skip_sidx` ffmpeg begins each segment where the last ended, however long frames stayed.
 _HLS: Final = (
     *("-f", "hls", "-hls_segment_type", "fmp4", "-hls_time", str(SEGMENT_SECONDS)),
     *("-hls_segment_options", "movflags=+skip_sidx"),
